@@ -1,0 +1,110 @@
+"""The one room where things are built: from a recipe to data sets, tokenizer and denoiser."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from anylatent.conditioners.base import Conditions
+from anylatent.data import Dataset, Split
+from anylatent.denoiser import Corruption, Denoiser
+from anylatent.files import read_json, read_tensors, write_json, write_tensors
+from anylatent.random import seed_of
+from anylatent.recipe.model import Recipe
+from anylatent.spec import StreamSpec
+from anylatent.tokenizers.base import Tokenizer
+from anylatent.training.checkpoint import load_weights
+
+
+def build_dataset(recipe: Recipe, split: Split) -> Dataset:
+    """A split of the recipe's data. Errors: `ValueError` if it is empty; see `DatasetConfig.build`."""
+    dataset = recipe.modality.data.build(split)
+    if not len(dataset):
+        raise ValueError(f"data set '{recipe.modality.data.kind}' has no {split} samples{_first_problem(dataset)}")
+    return dataset
+
+
+def _first_problem(dataset: Dataset) -> str:
+    return f": {len(dataset.problems)} could not be read, the first: {dataset.problems[0]}" if dataset.problems else ""
+
+
+def build_tokenizer(recipe: Recipe, example: Any) -> Tokenizer:
+    """The tokenizer for samples like `example`, untrained; its initial weights depend on the recipe's seed alone."""
+    with _seeded(recipe.seed, "tokenizer"):
+        return recipe.tokenizer.build(example, recipe.modality.axes)
+
+
+def build_denoiser(recipe: Recipe, specs: tuple[StreamSpec, ...], values: Mapping[str, Sequence[Any]]) -> Denoiser:
+    """The denoiser for these streams; `values`: those of each condition in the training set.
+
+    Errors: `ValueError` if a path cannot carry a stream, or a condition cannot be built.
+    """
+    corruptions = {}
+    for spec in specs:
+        path, prediction = recipe.objective.of(spec.name)
+        refusal = path.refuses(spec)
+        if refusal:
+            raise ValueError(refusal)
+        corruptions[spec.name] = Corruption(path, prediction)
+    width = recipe.denoiser.model_width
+    with _seeded(recipe.seed, "denoiser"):
+        named = {name: config.build(width, values[name]) for name, config in recipe.conditions.items()}
+        backbone = recipe.denoiser.build(specs, any(config.slot == "cross" for config in recipe.conditions.values()))
+    return Denoiser(backbone, Conditions(width, named), corruptions)
+
+
+def condition_values(recipe: Recipe, dataset: Dataset) -> list[dict[str, Any]]:
+    """What each record is, in the recipe's conditions. Errors: `ValueError` if no record has a condition of that name."""
+    known: set[str] = set()
+    asked = []
+    for index in range(len(dataset)):
+        conditions = dataset[index].conditions
+        known |= set(conditions)
+        asked.append({name: conditions[name] for name in recipe.conditions if conditions.get(name) is not None})
+    for name in recipe.conditions:
+        if not any(name in row for row in asked):
+            raise ValueError(f"no record of '{recipe.modality.data.kind}' has the condition '{name}': its records have {sorted(known) or 'none'}")
+    return asked
+
+
+class _seeded:
+    """Initial weights from torch's generator, seeded for this block alone."""
+
+    def __init__(self, *parts: object) -> None:
+        self.seed = seed_of("weights", *parts)
+
+    def __enter__(self) -> None:
+        self.state = torch.get_rng_state()
+        torch.manual_seed(self.seed)
+
+    def __exit__(self, *problem: object) -> None:
+        torch.set_rng_state(self.state)
+
+
+@dataclass(frozen=True)
+class TokenizerFolder:
+    """A trained, fitted tokenizer on disk: its weights and facts, and what is needed to build it and the denoiser again."""
+
+    path: Path
+
+    @property
+    def exists(self) -> bool:
+        return (self.path / "facts.json").is_file()
+
+    def save(self, tokenizer: Tokenizer, examples: Mapping[str, Sequence[Any]], sample_file: str) -> None:
+        """Written last: a folder with `facts.json` is whole."""
+        write_tensors(self.path / "tokenizer.safetensors", tokenizer.state_dict())
+        facts = {"tokenizer": tokenizer.facts, "conditions": examples, "sample": sample_file, "fingerprint": tokenizer.fingerprint()}
+        write_json(self.path / "facts.json", facts)
+
+    def facts(self) -> dict[str, Any]:
+        return read_json(self.path / "facts.json")
+
+    def load_into(self, tokenizer: Tokenizer) -> Tokenizer:
+        """Errors: `DamagedFile` if the files are not what was saved."""
+        facts = self.facts()
+        tokenizer.restore(facts["tokenizer"])
+        load_weights(tokenizer, read_tensors(self.path / "tokenizer.safetensors"), self.path)
+        return tokenizer.eval()

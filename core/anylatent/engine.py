@@ -1,0 +1,427 @@
+"""The engine: rows in, samples out. The only denoising loop there is.
+
+Rows that agree on solver, guidance and hooks move in one *lane*, each at its own step of its own times; all lanes'
+predictions are made in one batch. Requests join and leave at any step.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from anylatent.condition import Condition
+from anylatent.denoiser import Denoiser, ModulationCache
+from anylatent.guidance.base import Branch, Moment
+from anylatent.hooks.base import HookedSites, Store, Visit
+from anylatent.sampling import Sampling
+from anylatent.solvers.base import Memory, Move, Query, Steps
+from anylatent.state import Receipt, State
+from anylatent.types import Bool, Float, Int, Tensor
+
+
+@dataclass(frozen=True)
+class Request:
+    """Rows to make: an empty (or partly given) state, what they are asked to be, and how they are sampled.
+
+    `state.keep` tokens hold given clean values; they are kept as clean tokens of time 0, or with `noised` (for a
+    denoiser that was not trained to complete) as tokens noised to each step's time. `begin` < 1 starts from the state's
+    clean values noised to that time instead of from the prior.
+    """
+
+    state: State
+    condition: Condition
+    sampling: Sampling
+    null: Condition | None = None
+    begin: float = 1.0
+    noised: bool = False
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A row that is done: its id, its clean state (one row), and what each method did for it."""
+
+    row: int
+    state: State
+    receipts: Mapping[str, Mapping[str, float]]
+
+
+@dataclass
+class Lane:
+    """Rows that move alike. Every tensor has a leading row axis; rows join by `cat` and leave by `select`."""
+
+    sampling: Sampling
+    noised: bool
+    state: State
+    given: dict[str, Tensor]
+    noise: dict[str, Tensor]
+    memory: dict[str, Memory]
+    times: dict[str, Float[Tensor, "rows times"]]
+    tables: dict[str, Float[Tensor, "rows steps numbers"]]
+    step: Int[Tensor, " rows"]
+    steps: Int[Tensor, " rows"]
+    asked: Condition
+    null: Condition | None
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+    def select(self, rows: Tensor) -> "Lane":
+        def pick(tree: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: x[rows] for name, x in tree.items()}
+
+        return Lane(
+            self.sampling, self.noised, self.state.select(rows), pick(self.given), pick(self.noise),
+            {name: pick(memory) for name, memory in self.memory.items()}, pick(self.times), pick(self.tables),
+            self.step[rows], self.steps[rows], self.asked.select(rows), self.null and self.null.select(rows),
+        )  # fmt: skip
+
+    @staticmethod
+    def cat(lanes: "Sequence[Lane]") -> "Lane":
+        def join(trees: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+            return {name: _cat_padded([tree[name] for tree in trees]) for name in trees[0]}
+
+        first = lanes[0]
+        nulls = [lane.null for lane in lanes if lane.null is not None]
+        return Lane(
+            first.sampling, first.noised, State.cat([lane.state for lane in lanes]), join([lane.given for lane in lanes]),
+            join([lane.noise for lane in lanes]),
+            {name: join([lane.memory[name] for lane in lanes]) for name in first.memory},
+            join([lane.times for lane in lanes]), join([lane.tables for lane in lanes]),
+            torch.cat([lane.step for lane in lanes]), torch.cat([lane.steps for lane in lanes]),
+            Condition.cat([lane.asked for lane in lanes]), Condition.cat(nulls) if nulls else None,
+        )  # fmt: skip
+
+    def now(self, stream: str, ahead: int = 0) -> Float[Tensor, "rows 1 1"]:
+        """The time of each row, or the one `ahead` steps on."""
+        return self.times[stream].gather(1, (self.step + ahead)[:, None])[:, :, None]
+
+
+class Engine:
+    """Moves rows of one denoiser: `add` requests at any time, `step` all rows once, take what is finished.
+
+    `rows`: how many move at once; others wait. `budget`: bytes that hooks may remember.
+    """
+
+    def __init__(self, denoiser: Denoiser, rows: int = 64, budget: int = 1 << 30) -> None:
+        self.denoiser, self.capacity = denoiser, rows
+        self.device = next(denoiser.parameters()).device
+        self.modulations = ModulationCache(denoiser.backbone)
+        self.store = Store(budget)
+        self.receipts: dict[str, Receipt] = {}
+        self._waiting: deque[tuple[str, Lane]] = deque()
+        self._lanes: dict[str, Lane] = {}
+        self._next = 0
+
+    # --- requests ---------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def add(self, request: Request) -> list[int]:
+        """Queue a request; the ids of its rows. Errors: `ValueError` if its methods do not suit each other or the denoiser."""
+        self._check(request)
+        ids = list(range(self._next, self._next + len(request.state)))
+        self._next += len(ids)
+        lane = self._lane(request, ids)
+        self._waiting.append((self._key(request), lane))
+        return ids
+
+    def cancel(self, row: int) -> bool:
+        """Forget a row, waiting or moving. Whether there was one."""
+        before = len(self)
+        others = ((key, lane.select(lane.state.rows != row)) for key, lane in self._waiting)
+        self._waiting = deque((key, lane) for key, lane in others if len(lane))
+        for key, lane in list(self._lanes.items()):
+            self._keep(key, lane.state.rows != row)
+        self.store.forget(row)
+        return len(self) < before
+
+    def __len__(self) -> int:
+        """Rows that are waiting or moving."""
+        return sum(len(lane) for lane in (*self._lanes.values(), *(lane for _, lane in self._waiting)))
+
+    def stream(self) -> Iterator[Finished]:
+        """Step until no row is left, handing out rows as they finish."""
+        while len(self):
+            yield from self.step()
+
+    def _check(self, request: Request) -> None:
+        paths = {spec.name: self.denoiser.path(spec.name) for spec in self.denoiser.specs}
+        backbone = self.denoiser.backbone
+        refusals = request.sampling.refusals(paths, backbone.sites, type(backbone).__name__, request.null is not None)
+        if refusals:
+            raise ValueError("; ".join(refusals))
+
+    def _key(self, request: Request) -> str:
+        alike = request.sampling.model_copy(update={"count": 1, "steps": 1, "seed": 0, "batch": 1, "weights": ""})
+        slots = (request.null is None, request.condition.cross is None, request.condition.prepend is None)
+        return f"{alike.key()} {slots} {request.noised}"
+
+    def _lane(self, request: Request, ids: list[int]) -> Lane:
+        sampling, state = request.sampling, request.state.to(self.device)
+        rows = len(ids)
+        times, tables, noise, memory, begun = {}, {}, {}, {}, {}
+        for spec in self.denoiser.specs:
+            name, path, stream = spec.name, self.denoiser.path(spec.name), state[spec.name]
+            start = min(request.begin, path.start(self.denoiser.corruptions[name].prediction))
+            steps = sampling.schedule_of(name).times(sampling.steps, path, start)
+            solver = sampling.solver_of(name)
+            times[name] = steps.float().to(self.device).expand(rows, -1)
+            tables[name] = solver.table(path, steps).float().to(self.device).expand(rows, -1, -1)
+            noise[name] = path.prior(spec, state.noise(name, -1, 0), stream.mask)
+            clean = stream.values if request.begin < 1 else torch.zeros_like(stream.values)
+            begun[name] = path.corrupt(clean, noise[name], times[name][:, :1, None])
+            memory[name] = solver.memory(stream.values)
+        given = {name: state[name].values for name in begun}
+        asked = request.condition
+        self._prepare(times, [asked] + ([request.null] if request.null else []))
+        count = torch.full((rows,), sampling.steps, device=self.device)
+        state = replace(state.with_values(begun), rows=torch.tensor(ids, device=self.device))
+        return Lane(sampling, request.noised, state, given, noise, memory, times, tables, torch.zeros_like(count), count, asked, request.null)
+
+    def _prepare(self, times: Mapping[str, Tensor], conditions: Sequence[Condition]) -> None:
+        """Modulations of all steps x distinct conditions, in one product."""
+        vectors = torch.unique(torch.cat([condition.vector for condition in conditions]), dim=0)
+        levels = torch.cat([self.denoiser.path(name).level(row[0]) for name, row in times.items()]).unique()
+        self.modulations.get(levels.expand(len(vectors), -1), vectors)
+
+    # --- one step ---------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def step(self) -> list[Finished]:
+        """Move every row by one step of its own; the rows that this finished."""
+        self._admit()
+        walks = {key: _Walk(lane, self.denoiser) for key, lane in self._lanes.items()}
+        while asking := [walk for walk in walks.values() if walk.queries]:
+            for walk, answer in zip(asking, self._answer(asking), strict=True):
+                walk.send(answer)
+        done = []
+        for key, walk in walks.items():
+            lane = self._lanes[key] = walk.arrived()
+            over = lane.step >= lane.steps
+            done += [self._finish(lane, i) for i in over.nonzero()[:, 0].tolist()]
+            self._keep(key, ~over)
+        return sorted(done, key=lambda finished: finished.row)
+
+    def _admit(self) -> None:
+        free = self.capacity - sum(len(lane) for lane in self._lanes.values())
+        joining: dict[str, list[Lane]] = {}
+        while free > 0 and self._waiting:
+            key, lane = self._waiting.popleft()
+            if len(lane) > free:
+                self._waiting.appendleft((key, lane.select(torch.arange(free, len(lane), device=self.device))))
+                lane = lane.select(torch.arange(free, device=self.device))
+            free -= len(lane)
+            joining.setdefault(key, []).append(lane)
+        for key, lanes in joining.items():
+            self._lanes[key] = Lane.cat([self._lanes[key], *lanes] if key in self._lanes else lanes)
+
+    def _keep(self, key: str, rows: Bool[Tensor, " rows"]) -> None:
+        if not rows.any():
+            del self._lanes[key]
+        elif not rows.all():
+            self._lanes[key] = self._lanes[key].select(rows)
+
+    def _finish(self, lane: Lane, i: int) -> Finished:
+        state = lane.state.select([i])
+        row = int(state.rows[0])
+        self.store.forget(row)
+        return Finished(row, state, {name: dict(r.rows[row]) for name, r in self.receipts.items() if row in r.rows})
+
+    def _answer(self, walks: "Sequence[_Walk]") -> list[dict[str, Tensor]]:
+        """The guided, corrected prediction of the clean tokens for each walk's queries, all branches in one batch."""
+        parts: list[_Part] = []
+        plans: list[tuple[Moment, Sequence[Branch]]] = []
+        for walk in walks:
+            moment = Moment(walk.time(), walk.lane.step)
+            branches = walk.lane.sampling.guidance.plan(moment)
+            plans.append((moment, branches))
+            parts += [_Part(walk, branch, walk.rows(branch)) for branch in branches]
+        predictions = self._predict([part for part in parts if part.index.numel()])
+        answers = []
+        for walk, (moment, branches) in zip(walks, plans, strict=True):
+            mine = {branch.name: predictions.get((id(walk), branch.name)) for branch in branches}
+            answers.append(walk.combine({name: p for name, p in mine.items() if p is not None}, moment))
+        return answers
+
+    def _predict(self, parts: "Sequence[_Part]") -> "dict[tuple[int, str], dict[str, Tensor]]":
+        state = State.cat([part.state() for part in parts])
+        condition = Condition.cat([part.condition() for part in parts])
+        self._count(parts, state)
+        clean = self.denoiser(state, condition, self._sites(parts), self.modulations)
+        out, first = {}, 0
+        for part in parts:
+            rows = slice(first, first + len(part.index))
+            first = rows.stop
+            out[id(part.walk), part.branch.name] = {name: part.spread(x[rows], name) for name, x in clean.items()}
+        return out
+
+    def _count(self, parts: "Sequence[_Part]", state: State) -> None:
+        receipt = self.receipts.setdefault("engine", Receipt("engine"))
+        tokens = sum(stream.mask.sum(1) for stream in state.streams.values()).tolist()  # pyright: ignore[reportAttributeAccessIssue]
+        first = 0
+        for part in parts:
+            for i, row in enumerate(part.ids()):
+                receipt.add("network_calls", row)
+                receipt.add("tokens", row, tokens[first + i])
+                if part.branch.condition == "null":
+                    receipt.add("guidance_calls", row)
+            first += len(part.index)
+
+    def _sites(self, parts: "Sequence[_Part]") -> HookedSites | None:
+        hooks = {hook.key(): hook for part in parts for hook in part.walk.lane.sampling.hooks}
+        if not hooks:
+            return None
+        addresses = [(row, part.branch.name) for part in parts for row in part.ids()]
+        step, steps, time = (torch.cat(columns) for columns in zip(*(part.where() for part in parts), strict=True))
+        visits = []
+        for key, hook in sorted(hooks.items(), key=lambda item: item[1].order):
+            asked = [any(h.key() == key for h in part.walk.lane.sampling.hooks) for part in parts for _ in part.index]
+            receipt = self.receipts.setdefault(hook.kind, Receipt(hook.kind))
+            visits.append((hook, Visit(addresses, torch.tensor(asked, device=self.device), step, steps, time, self.store, receipt)))
+        return HookedSites(visits)
+
+
+class _Walk:
+    """One lane on its way through one step: a solver's generator a stream, and what they ask for now."""
+
+    def __init__(self, lane: Lane, denoiser: Denoiser) -> None:
+        self.lane, self.denoiser = lane, denoiser
+        self.queries: dict[str, Query] = {}
+        self.values = {name: stream.values for name, stream in lane.state.streams.items()}
+        self.memory: dict[str, Memory] = {}
+        self._steps: dict[str, Steps] = {}
+        self._asked: dict[str, Query] = {}
+        for spec in denoiser.specs:
+            self._steps[spec.name] = lane.sampling.solver_of(spec.name).step(self.values[spec.name], lane.memory[spec.name], self._move(spec.name))
+            self._advance(spec.name, None)
+        self._ask()
+
+    def _move(self, name: str) -> Move:
+        lane, path = self.lane, self.denoiser.path(name)
+        spec = next(spec for spec in self.denoiser.specs if spec.name == name)
+        table = lane.tables[name].gather(1, lane.step[:, None, None].expand(-1, 1, lane.tables[name].shape[2]))[:, 0]
+
+        def noise(draw: int) -> Tensor:
+            return path.prior(spec, lane.state.noise(name, lane.step, draw), lane.state[name].mask)
+
+        return Move(path, lane.now(name), lane.now(name, 1), lane.step, table, noise)
+
+    def _advance(self, name: str, answer: Tensor | None) -> None:
+        try:
+            self.queries[name] = next(self._steps[name]) if answer is None else self._steps[name].send(answer)
+        except StopIteration as stop:
+            self.values[name], self.memory[name] = stop.value
+            self.queries.pop(name, None)
+
+    def _ask(self) -> None:
+        """Where a stream has nothing to ask any more, the others see it where it has arrived."""
+        self._asked = {name: self.queries.get(name) or Query(x, self.lane.now(name, 1)) for name, x in self.values.items()}
+
+    def send(self, answers: Mapping[str, Tensor]) -> None:
+        """Give each asking stream its prediction."""
+        for name in list(self.queries):
+            self._advance(name, answers[name])
+        self._ask()
+
+    def time(self) -> Float[Tensor, " rows"]:
+        """The latest time that a row is asked at."""
+        return torch.stack([query.t.flatten(1).amax(1) for query in self._asked.values()]).amax(0)
+
+    def rows(self, branch: Branch) -> Int[Tensor, " chosen"]:
+        """Indices of the rows that ask and whom the branch is for."""
+        asked = [query.rows for query in self.queries.values()]
+        wanted = torch.ones(len(self.lane), dtype=torch.bool, device=self.lane.state.device)
+        if all(rows is not None for rows in asked):
+            wanted = torch.stack([rows for rows in asked if rows is not None]).any(0)
+        return (wanted if branch.rows is None else wanted & branch.rows).nonzero()[:, 0]
+
+    def state(self) -> State:
+        """The lane's state as it is asked: values and times of the queries, given tokens in their place."""
+        lane, state = self.lane, self.lane.state
+        for name, query in self._asked.items():
+            stream, t = state[name], query.t.expand(-1, state[name].shape[1], 1)
+            given = lane.given[name]
+            if lane.noised:
+                given = self.denoiser.path(name).corrupt(given, lane.noise[name], t)
+            x = torch.where(stream.keep[..., None], given, query.x)
+            state = state.with_values({name: x})
+            if lane.noised:
+                state = state.with_kept(name, torch.zeros_like(stream.keep))
+            state = state.with_time({name: t[..., 0]})
+        return state
+
+    def combine(self, predictions: Mapping[str, Mapping[str, Tensor]], moment: Moment) -> dict[str, Tensor]:
+        """Guidance and corrections, a stream."""
+        out = {}
+        for name, query in self._asked.items():
+            data = self.lane.sampling.guidance.combine({branch: p[name] for branch, p in predictions.items()}, moment)
+            for correction in self.lane.sampling.corrections:
+                data = correction.correct(data, query.x, query.t)
+            out[name] = data
+        return out
+
+    def arrived(self) -> Lane:
+        """The lane one step on: given tokens as they were given, padding zero."""
+        lane = self.lane
+        values = {}
+        for name, x in self.values.items():
+            stream = lane.state[name]
+            values[name] = torch.where(stream.keep[..., None], lane.given[name], x) * stream.mask[..., None]
+        return replace(lane, state=lane.state.with_values(values), memory=self.memory, step=lane.step + 1)
+
+
+@dataclass
+class _Part:
+    """The rows of one walk and one branch within a batch."""
+
+    walk: _Walk
+    branch: Branch
+    index: Int[Tensor, " chosen"]
+    whole: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.whole = len(self.index) == len(self.walk.lane)
+
+    def state(self) -> State:
+        state = self.walk.state()
+        return state if self.whole else state.select(self.index)
+
+    def condition(self) -> Condition:
+        lane = self.walk.lane
+        condition = lane.asked if self.branch.condition == "asked" else lane.null
+        assert condition is not None, "checked by `Engine.add`"
+        return condition if self.whole else condition.select(self.index)
+
+    def ids(self) -> list[int]:
+        return self.walk.lane.state.rows[self.index].tolist()
+
+    def where(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Step, steps and time of each row."""
+        return self.walk.lane.step[self.index], self.walk.lane.steps[self.index], self.walk.time()[self.index]
+
+    def spread(self, x: Tensor, name: str) -> Tensor:
+        """The prediction, laid out as the lane: its tokens, zeros in rows that were not asked."""
+        like = self.walk.values[name]
+        x = x[:, : like.shape[1]]
+        return x if self.whole else torch.zeros_like(like).index_copy(0, self.index, x)
+
+
+def _cat_padded(tensors: Sequence[Tensor]) -> Tensor:
+    """Concatenate along rows, padding all other axes with zeros to the largest."""
+    if len(tensors) == 1:
+        return tensors[0]
+    sizes = [max(x.shape[axis] for x in tensors) for axis in range(1, tensors[0].dim())]
+    padded = []
+    for x in tensors:
+        pads = [amount for axis in range(x.dim() - 1, 0, -1) for amount in (0, sizes[axis - 1] - x.shape[axis])]
+        padded.append(torch.nn.functional.pad(x, pads) if any(pads) else x)
+    return torch.cat(padded)
+
+
+def sample(denoiser: Denoiser, request: Request, rows: int = 64, budget: int = 1 << 30) -> tuple[State, dict[str, Receipt]]:
+    """All rows of one request, in order, and the receipts: a loop over an `Engine`."""
+    engine = Engine(denoiser, rows, budget)
+    engine.add(request)
+    finished = sorted(engine.stream(), key=lambda done: done.row)
+    state = State.cat([done.state for done in finished])
+    return replace(state, rows=request.state.rows.to(state.device)), engine.receipts

@@ -1,0 +1,107 @@
+"""Files that are written whole or not at all, and tensors that are read with suspicion."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anylatent.data import sha256_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class DamagedFile(ValueError):
+    """A file of a run is not what was written: truncated, changed, or something else under its name."""
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write a file whole: to a temporary name beside it, then renamed. Errors: `OSError`; the old file is then untouched."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(part, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def write_text(path: Path, content: str) -> Path:
+    return write_bytes(path, content.encode())
+
+
+def write_json(path: Path, content: Any) -> Path:
+    return write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Errors: `FileNotFoundError`; `DamagedFile` if it is not JSON."""
+    try:
+        return json.loads(path.read_text())
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DamagedFile(f"{path} is damaged: it is not JSON ({error})") from error
+
+
+def write_tensors(path: Path, tensors: "Mapping[str, Tensor]") -> Path:
+    """Write safetensors whole."""
+    from safetensors.torch import save
+
+    return write_bytes(path, save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
+
+
+def read_tensors(path: Path) -> "dict[str, Tensor]":
+    """Read safetensors; nothing else is ever read as weights. Errors: `FileNotFoundError`; `DamagedFile`."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise DamagedFile(f"{path} is not a whole safetensors file ({error}): it was truncated, changed, or is another format") from error
+
+
+@contextmanager
+def whole_folder(path: Path):
+    """A temporary folder that becomes `path` when the block ends well, and vanishes when it does not."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(part, path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def seal(folder: Path) -> None:
+    """Write `sha256.json` over the files of a folder."""
+    write_json(folder / "sha256.json", {file.name: sha256_of(file) for file in sorted(folder.iterdir()) if file.name != "sha256.json"})
+
+
+def check_seal(folder: Path) -> None:
+    """Errors: `DamagedFile` names the first file that is missing or differs from what was written."""
+    seal_file = folder / "sha256.json"
+    if not seal_file.is_file():
+        raise DamagedFile(f"{folder} is not whole: it has no sha256.json")
+    for name, digest in read_json(seal_file).items():
+        if not (folder / name).is_file():
+            raise DamagedFile(f"{folder / name} is missing")
+        if sha256_of(folder / name) != digest:
+            raise DamagedFile(f"{folder / name} is damaged: its sha256 is not the one written beside it")
+
+
+def digest_of(*parts: str) -> str:
+    """A short digest of texts, for file names."""
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:24]

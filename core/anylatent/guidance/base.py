@@ -1,0 +1,45 @@
+"""The contract of a guidance."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from anylatent.node import Node
+from anylatent.types import Bool, Float, Tensor
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One prediction that a guidance wants, under `condition`, for `rows` (a mask; None: all).
+
+    Branches of one `key` (a model, and what is changed in it) share a batch, whatever guidance or request wants them.
+    """
+
+    name: str
+    condition: Literal["asked", "null"] = "asked"
+    rows: Bool[Tensor, " rows"] | None = None
+    key: str = "main"
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where B rows are when a guidance plans: the time of each `(B,)` (the latest of its tokens'), and its step `(B,)`."""
+
+    time: Float[Tensor, " rows"]
+    step: Tensor
+
+
+class Guidance(Node, family="guidance"):
+    """Plans branches, and combines what the denoiser says in each."""
+
+    def needs_null(self) -> bool:
+        """Whether some branch asks under the null condition: the denoiser must have been trained with one."""
+        return False
+
+    def plan(self, moment: Moment) -> Sequence[Branch]:
+        """The branches of this moment; the first is the conditional prediction of all rows."""
+        return [Branch("asked")]
+
+    def combine(self, predictions: Mapping[str, Tensor], moment: Moment) -> Tensor:
+        """One prediction of clean tokens `(B, N, C)` out of the branches'. In a branch's absent rows its prediction is 0."""
+        return predictions["asked"]

@@ -1,0 +1,21 @@
+"""The hooks that a plugin may implement. Few, and only where many plugins answer; nothing here runs in the loop."""
+
+import pluggy
+
+from anylatent.node import Node
+
+hookspec = pluggy.HookspecMarker("anylatent")
+hookimpl = pluggy.HookimplMarker("anylatent")
+
+API_VERSION = 1
+"""Raised when a contract changes so that plugins must. A plugin module states the one it was written for: `anylatent_api = 1`."""
+
+
+@hookspec
+def anylatent_components() -> list[type[Node]]:  # pyright: ignore[reportReturnType]
+    """The component classes of this plugin. Their kinds begin with the plugin's namespace: `image.digits`; its modality's is `image`."""
+
+
+@hookspec
+def anylatent_report_section(run: object) -> str | None:
+    """HTML to add to a run's report, or None. `run` is an `anylatent.run.Run`."""

@@ -1,0 +1,75 @@
+"""The contract of a metric."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from anylatent.data import Dataset
+from anylatent.modality import Modality
+from anylatent.node import Node
+from anylatent.types import Float, Tensor
+
+if TYPE_CHECKING:
+    from anylatent.tokenizers.base import Tokenizer
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measured number: `value` with a 95 % interval `[low, high]` from `n` samples; `floor` is what real data reach."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    n: int
+    better: Literal["higher", "lower", "neither"]
+    floor: float | None = None
+    fingerprint: str = ""
+    """Of whatever decides the number besides the samples (a metric network, a reference set)."""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What metrics judge: generated samples with what each was asked to be, beside real ones."""
+
+    modality: Modality
+    samples: Sequence[Any]
+    asked: Sequence[Mapping[str, Any]]
+    train: Dataset
+    test: Dataset
+    tokenizer: "Tokenizer | None" = None
+    cache: Path = field(default_factory=Path)
+    """A folder that outlives the run, for networks and features, by fingerprint."""
+    seed: int = 0
+
+
+class Metric(Node, family="metric"):
+    """Judges samples. Refuses with `TooFewSamples` under `min_n` rather than print a meaningless number."""
+
+    min_n: ClassVar[int] = 2
+
+    def compute(self, evidence: Evidence) -> list[Measure]:
+        """One or more measures. Errors: `TooFewSamples`; `ValueError` for samples that it cannot judge."""
+        raise NotImplementedError
+
+    def require(self, count: int) -> None:
+        if count < self.min_n:
+            raise TooFewSamples(f"{self.kind} needs at least {self.min_n} samples, given {count}: ask for more with sample.count")
+
+
+class TooFewSamples(ValueError):
+    """A metric was given fewer samples than it can say anything about."""
+
+
+class Features(Node, family="features"):
+    """A network that turns samples into feature vectors, for the metrics that compare sets in a feature space."""
+
+    def compute(self, samples: Sequence[Any], evidence: Evidence) -> Float[Tensor, "samples features"]:
+        """Feature vectors, one row a sample; trained on `evidence.train` if need be, cached in `evidence.cache`."""
+        raise NotImplementedError
+
+    def fingerprint(self, evidence: Evidence) -> str:
+        """Of the network that `compute` uses."""
+        raise NotImplementedError

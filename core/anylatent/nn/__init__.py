@@ -1,0 +1,1 @@
+"""Network parts. They know tokens, masks, positions and conditions; they know no path, solver or modality."""

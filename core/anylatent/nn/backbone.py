@@ -1,0 +1,47 @@
+"""The contract of a backbone: the network inside a denoiser."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
+
+from torch import nn
+
+from anylatent.condition import Condition
+from anylatent.nn.sites import Sites
+from anylatent.spec import StreamSpec
+from anylatent.state import State
+from anylatent.types import Float, Int, Tensor
+
+
+class Backbone(nn.Module, ABC):
+    """Tokens of all streams in, a prediction for each out.
+
+    `sites` are the parts that it names for hooks; an opaque network (a third party's) leaves it empty, and what needs a
+    site refuses it by name.
+    """
+
+    sites: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, specs: tuple[StreamSpec, ...], width: int) -> None:
+        super().__init__()
+        self.specs, self.width = specs, width
+
+    @abstractmethod
+    def modulate(self, levels: Float[Tensor, "rows levels"], vector: Float[Tensor, "rows width"]) -> Float[Tensor, "rows levels numbers"]:
+        """What noise levels and the condition's vector do to every block: needs no tokens, so all steps' can be made at once."""
+
+    @abstractmethod
+    def forward(
+        self,
+        values: Mapping[str, Tensor],
+        state: State,
+        modulation: Float[Tensor, "rows levels numbers"],
+        level: Int[Tensor, "rows tokens"] | None,
+        condition: Condition,
+        sites: Sites | None = None,
+    ) -> dict[str, Tensor]:
+        """A prediction `(B, N, C)` a stream. `values`: the scaled tokens; `state`: their positions and masks.
+
+        `level` `(B, N)`, all streams' tokens in the order of `specs`, says which of `modulation`'s L levels is a token's;
+        None: all have level 0. Padding changes nothing.
+        """

@@ -1,0 +1,57 @@
+"""Named places in a backbone, where hooks attach."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from anylatent.condition import TokenSet
+from anylatent.types import Bool, Float, Int, Tensor
+
+
+class Site(NamedTuple):
+    """A place: `part` is trunk, block, attention, cross or mlp; `block` counts from 0 (0 for the trunk)."""
+
+    part: str
+    block: int = 0
+
+
+@dataclass(frozen=True)
+class Context:
+    """What tokens meet on their way through a backbone, besides each other.
+
+    modulation `(B, L, K)`: the numbers of every block at each of the row's L noise levels; level `(B, N)`: which of them
+    is each token's, None if L is 1. mask `(B, N)`: valid tokens, None if all are. angles: rotary turns.
+    """
+
+    modulation: Float[Tensor, "rows levels numbers"]
+    level: Int[Tensor, "rows tokens"] | None
+    mask: Bool[Tensor, "rows tokens"] | None
+    angles: Float[Tensor, "rows tokens half 2"] | None
+    cross: TokenSet | None
+
+    def select(self, rows: Tensor) -> "Context":
+        """The context of these rows (indices or a mask)."""
+        level, mask, angles = (x if x is None else x[rows] for x in (self.level, self.mask, self.angles))
+        return Context(self.modulation[rows], level, mask, angles, self.cross and self.cross.select(rows))
+
+    def numbers(self, start: int, count: int) -> Tensor:
+        """Columns of the modulation, a token: `(B, 1, count)`, or `(B, N, count)` if levels differ within a row."""
+        part = self.modulation[..., start : start + count]
+        if self.level is None:
+            return part
+        return part.gather(1, self.level[..., None].expand(-1, -1, count))
+
+    def valid(self, x: Tensor) -> Tensor:
+        """`x` with zeros in the padding."""
+        return x if self.mask is None else x * self.mask[..., None].to(x.dtype)
+
+
+Call = Callable[[Tensor, Context], Tensor]
+
+
+class Sites:
+    """Runs the parts of a backbone. This one just runs them; hooks replace it (`anylatent.hooks`)."""
+
+    def around(self, site: Site, call: Call, x: Float[Tensor, "rows tokens width"], context: Context) -> Tensor:
+        """The output of `call(x, context)` at `site`, or something in its place."""
+        return call(x, context)

@@ -1,0 +1,138 @@
+"""What training minimises: a path, what is predicted, which times are seen and how much they count."""
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field, model_validator
+
+from anylatent.lazy import torch
+from anylatent.node import Node, Spec
+from anylatent.paths.base import GaussianPath, Path, Prediction
+from anylatent.paths.rectified import Rectified
+from anylatent.types import Float, Tensor
+
+if TYPE_CHECKING:
+    from anylatent.condition import Condition
+    from anylatent.denoiser import Denoiser
+    from anylatent.state import State
+
+
+class TimeDensity(Node, family="times"):
+    """Which times training sees."""
+
+    def times(self, u: Float[Tensor, " rows"], path: Path) -> Float[Tensor, " rows"]:
+        """Times in (0, 1) of uniform numbers `u` in (0, 1): the density's quantiles."""
+        raise NotImplementedError
+
+
+class UniformTimes(TimeDensity, kind="uniform"):
+    """All times alike."""
+
+    def times(self, u: Float[Tensor, " rows"], path: Path) -> Float[Tensor, " rows"]:
+        return u
+
+
+class LogitNormalTimes(TimeDensity, kind="logit-normal"):
+    """logit(t) is normal: the middle is seen most (Esser et al. 2024, 2403.03206, eq. 19); `ends` of the rows see all times alike.
+
+    Without some rows at the ends, a solver that asks near t = 1 asks what training never saw.
+    """
+
+    mean: float = Field(0.0, description="Of logit(t).")
+    std: float = Field(1.0, gt=0, description="Of logit(t).")
+    ends: float = Field(0.1, ge=0, le=1, description="Share of rows with uniform times instead.")
+
+    def times(self, u: Float[Tensor, " rows"], path: Path) -> Float[Tensor, " rows"]:
+        inside = ((u - self.ends) / (1 - self.ends)).clamp(1e-6, 1 - 1e-6) if self.ends < 1 else u
+        normal = (self.mean + self.std * torch.special.ndtri(inside)).sigmoid()
+        return torch.where(u < self.ends, u / max(self.ends, 1e-6), normal)
+
+
+class LogNormalTimes(TimeDensity, kind="log-normal"):
+    """The logarithm of the noise-to-signal ratio is normal (Karras et al. 2022, 2206.00364, table 1: mean -1.2, std 1.2)."""
+
+    mean: float = Field(-1.2, description="Of ln(sigma / alpha).")
+    std: float = Field(1.2, gt=0, description="Of ln(sigma / alpha).")
+
+    def times(self, u: Float[Tensor, " rows"], path: Path) -> Float[Tensor, " rows"]:
+        assert isinstance(path, GaussianPath), "checked by `Objective`"
+        return path.time_of((self.mean + self.std * torch.special.ndtri(u)).exp()).clamp(1e-6, 1.0)
+
+
+class StreamObjective(Spec):
+    """What differs for one stream of several."""
+
+    path: Path | None = None
+    prediction: Prediction | None = None
+    weight: float = Field(1.0, ge=0, description="How much the stream's loss counts.")
+
+
+class Objective(Node):
+    """Denoising: the mean squared error of the prediction over valid tokens that are not given.
+
+    Numbers are drawn by (row seed, training step): a row's loss does not depend on its batch, and resuming needs no
+    generator state.
+    """
+
+    path: Path = Rectified()
+    prediction: Prediction = Field("velocity", description="What the backbone's output means.")
+    times: TimeDensity = LogitNormalTimes()
+    completion: float = Field(0.0, ge=0, le=1, description="Share of rows that see some clean, kept tokens, to learn to complete them.")
+    together: bool = Field(True, description="Whether all streams of a row share one time; if not, each draws its own.")
+    streams: dict[str, StreamObjective] = Field({}, description="What differs, by stream.")
+
+    @model_validator(mode="after")
+    def _suits(self) -> "Objective":
+        for path in (self.path, *(stream.path for stream in self.streams.values() if stream.path)):
+            if isinstance(self.times, LogNormalTimes) and not isinstance(path, GaussianPath):
+                raise ValueError(f"times 'log-normal' need a Gaussian path, given '{path.kind}'")
+        return self
+
+    def of(self, stream: str) -> tuple[Path, Prediction]:
+        """The path and the prediction of a stream."""
+        own = self.streams.get(stream, StreamObjective())
+        return own.path or self.path, own.prediction or self.prediction
+
+    def corrupt(self, clean: "State", denoiser: "Denoiser", step: int) -> "tuple[State, dict[str, Tensor]]":
+        """The noised state and the target `(B, N, C)` of each stream."""
+        from anylatent import random
+
+        targets: dict[str, Tensor] = {}
+        noised, times = clean, {}
+        for spec in denoiser.specs:
+            stream, (path, prediction) = clean[spec.name], self.of(spec.name)
+            rows, tokens, _ = stream.shape
+            shared = "times" if self.together else f"times/{spec.name}"
+            t = self.times.times(random.uniform(clean.seeds, shared, step, 0, 1)[:, 0], path)
+            keep = stream.keep | self._kept(clean, spec.name, step)
+            x1 = path.prior(spec, clean.noise(spec.name, step, 0), stream.mask)
+            t = t[:, None, None].expand(rows, tokens, 1).masked_fill(keep[..., None], 0.0)
+            times[spec.name] = t[..., 0]
+            inside = t.masked_fill(keep[..., None], 0.5)
+            targets[spec.name] = path.target(prediction, stream.values, x1, inside)
+            noised = noised.with_values({spec.name: path.corrupt(stream.values, x1, t)})
+            noised = noised.with_kept(spec.name, keep)
+        return noised.with_time(times), targets
+
+    def _kept(self, clean: "State", stream: str, step: int) -> Tensor:
+        """Random tokens to keep, in a share `completion` of the rows: each row with its own fraction."""
+        from anylatent import random
+
+        tokens = clean[stream].shape[1]
+        if not self.completion:
+            return torch.zeros(len(clean), tokens, dtype=torch.bool, device=clean.device)
+        chosen, fraction = random.uniform(clean.seeds, "completion", step, 0, 2).unbind(1)
+        scattered = random.uniform(clean.seeds, f"completion/{stream}", step, 0, tokens) < fraction[:, None]
+        return scattered & (chosen < self.completion)[:, None] & clean[stream].mask
+
+    def loss(self, denoiser: "Denoiser", clean: "State", condition: "Condition", step: int) -> Float[Tensor, " rows"]:
+        """The loss of each row: squared error of the prediction, mean over channels and over tokens that are not given."""
+        noised, targets = self.corrupt(clean, denoiser, step)
+        predictions = denoiser.predict(noised, condition)
+        total = torch.zeros(len(clean), device=clean.device)
+        for name, target in targets.items():
+            stream = noised[name]
+            counts = (stream.mask & ~stream.keep).float()
+            error = (predictions[name].float() - target).square().mean(-1)
+            own = self.streams.get(name, StreamObjective()).weight
+            total = total + own * (error * counts).sum(1) / counts.sum(1).clamp(min=1)
+        return total

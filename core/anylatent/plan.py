@@ -1,0 +1,126 @@
+"""The plan: a recipe, resolved against its data and checked as a whole, without training."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+
+from anylatent.build import build_dataset, build_denoiser, build_tokenizer, condition_values
+from anylatent.data import Dataset
+from anylatent.recipe.model import Recipe
+from anylatent.tokenizers.base import Tokenizer
+
+_LOOKED_AT = 64
+"""Samples that are tokenized to count tokens."""
+
+
+class PlanError(ValueError):
+    """A recipe that is valid, but cannot run as a whole."""
+
+
+@dataclass
+class Plan:
+    """What a recipe amounts to. `problems`: all that is in its way, in words; `notes`: what a person should know."""
+
+    recipe: Recipe
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        width = max((len(name) for name, _ in self.facts), default=0)
+        lines = [f"{name:<{width}}  {text}" for name, text in self.facts]
+        lines += [f"note: {text}" for text in self.notes] + [f"problem: {text}" for text in self.problems]
+        return "\n".join(lines)
+
+    def require(self) -> "Plan":
+        """Itself. Errors: `PlanError` with all problems at once."""
+        if self.problems:
+            raise PlanError("this recipe cannot run:\n" + "\n".join(f"  - {text}" for text in self.problems))
+        return self
+
+
+def make_plan(recipe: Recipe) -> Plan:
+    """Resolve and check: data, token counts, parameters, memory, capabilities and conflicts."""
+    plan = Plan(recipe)
+    try:
+        train = build_dataset(recipe, "train")
+    except (FileNotFoundError, ValueError, OSError) as error:
+        plan.problems.append(str(error))
+        return plan
+    _data(plan, train)
+    try:
+        tokenizer = _tokenizer(plan, train)
+        _denoiser(plan, tokenizer, train)
+    except ValueError as error:
+        plan.problems.append(str(error))
+    return plan
+
+
+def _data(plan: Plan, train: Dataset) -> None:
+    modality = plan.recipe.modality
+    plan.facts.append(("modality", f"{modality.kind}: {modality.sample}"))
+    plan.facts.append(("data", f"{modality.data.kind}, {len(train):,} training samples"))
+    if train.problems:
+        plan.notes.append(f"{len(train.problems)} records could not be read; the first: {train.problems[0]}")
+
+
+def _tokenizer(plan: Plan, train: Dataset) -> Tokenizer:
+    samples = [train[i].sample for i in range(min(len(train), _LOOKED_AT))]
+    tokenizer = build_tokenizer(plan.recipe, samples[0])
+    if tokenizer.trainable:
+        tokenizer.prepare(samples)
+    counts = sorted(tokenizer.count(sample) for sample in samples)
+    streams = ", ".join(f"{spec.name} ({spec.kind}, {spec.width} channels, {_axes(spec)})" for spec in tokenizer.specs)
+    parameters = sum(p.numel() for p in tokenizer.parameters())
+    trained = f", {parameters:,} parameters to train first" if tokenizer.trainable else ""
+    plan.facts.append(("tokenizer", f"{plan.recipe.tokenizer.kind}: {streams}{trained}"))
+    plan.facts.append(("tokens a sample", f"{counts[0]}" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]} (of {len(counts)} looked at)"))
+    return tokenizer
+
+
+def _axes(spec) -> str:
+    return "axes " + " ".join(f"{axis.name}/{axis.unit}" for axis in spec.axes) if spec.axes else "no axes"
+
+
+def _denoiser(plan: Plan, tokenizer: Tokenizer, train: Dataset) -> None:
+    recipe = plan.recipe
+    asked = condition_values(recipe, train)
+    denoiser = build_denoiser(recipe, tokenizer.specs, {name: [row.get(name) for row in asked] for name in recipe.conditions})
+    parameters = sum(p.numel() for p in denoiser.parameters())
+    paths = ", ".join(f"{spec.name} by {denoiser.path(spec.name).kind}, predicting {denoiser.corruptions[spec.name].prediction}" for spec in denoiser.specs)
+    plan.facts.append(("denoiser", f"{recipe.denoiser.kind}, {parameters:,} parameters; {paths}"))
+    plan.facts.append(("conditions", ", ".join(f"{name} ({config.kind}, {config.slot})" for name, config in recipe.conditions.items()) or "none"))
+    train_node, sample = recipe.train, recipe.sample
+    plan.facts.append(("training", f"{train_node.steps:,} steps of {train_node.batch} samples: {train_node.steps * train_node.batch / len(train):.1f} epochs"))
+    tokens = max(tokenizer.count(train[i].sample) for i in range(min(8, len(train))))
+    plan.facts.append(("memory", f"about {_memory(parameters, recipe, tokens) / 2**20:,.0f} MiB while training"))
+    branches = 2 if sample.guidance.needs_null() else 1
+    calls = sample.steps * branches * max(sample.solver_of(spec.name).calls for spec in denoiser.specs)
+    plan.facts.append(("sampling", f"{sample.count} samples, {sample.steps} steps of {sample.solver.kind}: at most {calls} network calls each"))
+    plan.problems += list(_conflicts(plan, denoiser))
+
+
+def _conflicts(plan: Plan, denoiser) -> Iterator[str]:
+    recipe = plan.recipe
+    paths = {spec.name: denoiser.path(spec.name) for spec in denoiser.specs}
+    yield from recipe.sample.refusals(paths, denoiser.backbone.sites, recipe.denoiser.kind, bool(recipe.conditions))
+    yield from (f"there is no stream '{name}' for the objective: the tokenizer makes {sorted(paths)}" for name in recipe.objective.streams if name not in paths)
+    for metric in recipe.evaluate:
+        if recipe.sample.count < metric.min_n:
+            yield f"metric '{metric.kind}' needs at least {metric.min_n} samples: sample.count is {recipe.sample.count}"
+    names = ["trained", *(f"ema-{decay:g}" for decay in recipe.train.ema)]
+    if recipe.sample.weights and recipe.sample.weights not in names:
+        yield f"there will be no weights '{recipe.sample.weights}': this training keeps {', '.join(names)}"
+    dropped = [name for name, config in recipe.conditions.items() if config.dropout == 0]
+    if dropped and recipe.sample.guidance.needs_null():
+        yield f"guidance '{recipe.sample.guidance.kind}' needs a null that training has seen: give the conditions {dropped} a dropout above 0"
+
+
+def _memory(parameters: int, recipe: Recipe, tokens: int) -> float:
+    """Weights, gradients, two Adam moments and the averages, and about 34 numbers a token, width and block (Korthikanti et al. 2022, 2205.05198)."""
+    held = parameters * 4 * (4 + len(recipe.train.ema))
+    depth = getattr(recipe.denoiser, "depth", 12)
+    seen = recipe.train.batch / recipe.train.accumulate * tokens * recipe.denoiser.model_width * depth * 34 * 4 / 2
+    return held + seen
+
+

@@ -1,0 +1,129 @@
+"""Data to nodes; every mistake at once, said with its place, what was given, what was expected, and the nearest name."""
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from anylatent.node import Components, Spec
+from anylatent.plugins import NAMESPACE, PluginError, Plugins
+from anylatent.recipe.document import Document, Path, shown
+from anylatent.recipe.outline import Outline, family_of, options
+
+AnySpec = TypeVar("AnySpec", bound=Spec)
+
+
+def validated(root: type[AnySpec], document: Document, plugins: Plugins) -> AnySpec:
+    """The node that a document describes, with the components of exactly the plugins that it names.
+
+    Errors: `RecipeError` with every mistake of the document, those noted before included.
+    """
+    components = _components(document, plugins)
+    outline = Outline(root, document.data, components)
+    _note_booleans(document, outline)
+    made = None
+    try:
+        made = root.model_validate(document.data, context={"components": components})
+    except ValidationError as error:
+        for problem in error.errors(include_url=False):
+            _note(document, outline, problem)
+    document.check()
+    assert made is not None, "whatever pydantic refuses is noted as a mistake"
+    return made
+
+
+def namespaces(data: Any) -> dict[str, Path]:
+    """The plugins that recipe data names, each with the path of the first `kind` that does."""
+    found: dict[str, Path] = {}
+    for path, kind in _kinds(data, ()):
+        namespace, dot, _ = kind.partition(".")
+        if dot or path == ("modality", "kind"):
+            found.setdefault(namespace, path)
+    return found
+
+
+def _kinds(data: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    if isinstance(data, Mapping):
+        if isinstance(data.get("kind"), str):
+            yield (*path, "kind"), data["kind"]
+        for key, item in data.items():
+            yield from _kinds(item, (*path, key))
+    elif isinstance(data, list):
+        for index, item in enumerate(data):
+            yield from _kinds(item, (*path, index))
+
+
+def _components(document: Document, plugins: Plugins) -> Components:
+    usable = []
+    for namespace, path in namespaces(document.data).items():
+        try:
+            plugins.load(namespace)
+            usable.append(namespace)
+        except PluginError as error:
+            document.mistake(path, str(error))
+    return plugins.components(usable)
+
+
+def _note_booleans(document: Document, outline: Outline) -> None:
+    """Python takes true for 1; a person who writes `depth: true` does not mean it."""
+
+    def walk(data: Any, path: Path) -> None:
+        if isinstance(data, dict | list):
+            for key, item in data.items() if isinstance(data, dict) else enumerate(data):
+                walk(item, (*path, key))
+        elif isinstance(data, bool):
+            accepted = set(options(outline.annotation(path)))
+            if accepted & {int, float} and bool not in accepted:
+                document.mistake(path, f"expected a number, given {shown(data)}")
+
+    walk(document.data, ())
+
+
+def _note(document: Document, outline: Outline, problem: Mapping[str, Any]) -> None:
+    """Say one of pydantic's problems in the words of a recipe."""
+    path = _path(problem["loc"], document.data)
+    kind, given = problem["type"], problem["input"]
+    if kind == "kind":
+        named = isinstance(given, Mapping) and "kind" in given
+        document.mistake((*path, "kind") if named else path, problem["msg"])
+    elif kind == "extra_forbidden":
+        document.mistake(path, _unknown(outline, path), at_key=True)
+    elif kind == "missing":
+        document.mistake(path, f"is missing: expected {_expected(outline, path, 'a value')}")
+    elif kind == "value_error":
+        document.mistake(path, problem["msg"].removeprefix("Value error, "))
+    else:
+        text = problem["msg"].replace("Input should be ", "").replace("Input should ", "something that should ")
+        document.mistake(path, f"expected {_expected(outline, path, text)}, given {shown(given)}")
+
+
+def _unknown(outline: Outline, path: Path) -> str:
+    *parent, key = path
+    spec = outline.spec(tuple(parent))
+    known = sorted(spec.model_fields) if spec else []
+    near = get_close_matches(str(key)[:80], known, n=1)
+    text = f"unknown key '{str(key)[:80]}'"
+    return f"{text}; did you mean '{near[0]}'?" if near else f"{text}: expected one of {', '.join(known) or 'none'}"
+
+
+def _expected(outline: Outline, path: Path, otherwise: str) -> str:
+    family = family_of(outline.annotation(path))
+    if family is None:
+        return otherwise
+    article = "an" if family.family[0] in "aeiou" else "a"
+    choices = ", ".join(outline.components.kinds(family.family)) or "none installed"
+    return f"{article} {family.family}, as `{{kind: …}}` with one of: {choices}"
+
+
+def _path(location: tuple[str | int, ...], data: Any) -> Path:
+    """The part of pydantic's location that is in the data: it adds names for the alternatives of a union."""
+    path: list[str | int] = []
+    for index, part in enumerate(location):
+        inside = part in data if isinstance(data, Mapping) else isinstance(data, list) and isinstance(part, int) and part < len(data)
+        if inside:
+            data = data[part]
+            path.append(part)
+        elif index == len(location) - 1 and isinstance(data, Mapping):
+            path.append(part)
+    return tuple(path)

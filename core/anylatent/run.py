@@ -1,0 +1,421 @@
+"""A run: the folder that a recipe made. Everything a recipe says, resumable at any point."""
+
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from anylatent import files, recipe as recipes
+from anylatent.build import TokenizerFolder, build_dataset, build_denoiser, build_tokenizer, condition_values
+from anylatent.data import Dataset, cache_folder
+from anylatent.denoiser import Denoiser
+from anylatent.editing.base import Editor
+from anylatent.engine import Engine, Request
+from anylatent.guidance.base import Guidance
+from anylatent.guidance.classifier_free import ClassifierFree
+from anylatent.metrics.base import Evidence, Measure, TooFewSamples
+from anylatent.nn.kernels import linear_kernel
+from anylatent.plan import make_plan
+from anylatent.random import seed_of, uniform
+from anylatent.recipe.model import Recipe
+from anylatent.sampling import Sampling
+from anylatent.state import Receipt, State
+from anylatent.tokenizers.base import Tokenizer
+from anylatent.training import checkpoint
+from anylatent.training.averages import average_name
+from anylatent.training.courses import DenoiserCourse, TokenizerCourse
+from anylatent.training.events import Event, Note, Saved, Stage, Step
+from anylatent.training.latents import Latents, encode
+from anylatent.training.trainer import Log, make_accelerator, train
+
+Asked = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+"""What samples are asked to be: one mapping for all, one a sample, or None: as the training samples are."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Made samples, what each was asked to be, its row's seed, and what each method did."""
+
+    samples: list[Any]
+    asked: list[dict[str, Any]]
+    seeds: list[int]
+    state: State
+    receipts: dict[str, Receipt]
+    seconds: float
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.samples[index]
+
+
+class Run:
+    """A run folder. Made by `create` from a recipe, or found by `open`; every part is loaded when it is first needed."""
+
+    def __init__(self, folder: Path, recipe: Recipe) -> None:
+        self.folder, self.recipe = folder, recipe
+
+    @staticmethod
+    def create(recipe: Recipe, folder: Path | str) -> "Run":
+        """Plan the recipe, and make its folder, or take up the one that the same recipe made.
+
+        Errors: `PlanError` with all that is in the way; `ValueError` if the folder is another recipe's.
+        """
+        folder = Path(folder)
+        text = recipes.dump(recipe)
+        if (folder / "recipe.yaml").exists():
+            if (folder / "recipe.yaml").read_text() != text:
+                raise ValueError(f"{folder} holds a run of another recipe: choose another folder with --out, or remove it")
+            return Run(folder, recipe)
+        make_plan(recipe).require()
+        files.write_json(folder / "environment.json", environment())
+        files.write_text(folder / "recipe.yaml", text)
+        return Run(folder, recipe)
+
+    @staticmethod
+    def open(folder: Path | str, plugins: Any = None) -> "Run":
+        """A run that exists. Errors: `FileNotFoundError` if there is none; see `recipe.load`."""
+        folder = Path(folder)
+        if not (folder / "recipe.yaml").is_file():
+            raise FileNotFoundError(f"{folder} is not a run: it has no recipe.yaml. `anylatent run RECIPE --out {folder}` makes one")
+        return Run(folder, recipes.load(folder / "recipe.yaml", plugins=plugins))
+
+    # --- parts -------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def train_set(self) -> Dataset:
+        return build_dataset(self.recipe, "train")
+
+    @cached_property
+    def test_set(self) -> Dataset:
+        return build_dataset(self.recipe, "test")
+
+    @property
+    def log(self) -> Log:
+        return Log(self.folder / "metrics.jsonl")
+
+    @property
+    def _tokenizer_folder(self) -> TokenizerFolder:
+        return TokenizerFolder(self.folder / "tokenizer")
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The trained tokenizer. Errors: `FileNotFoundError` if this run has none yet."""
+        if not self._tokenizer_folder.exists:
+            raise FileNotFoundError(f"{self.folder} has no trained tokenizer yet: `anylatent train {self.folder}` goes on with it")
+        return self._tokenizer_folder.load_into(build_tokenizer(self.recipe, self._example())).to(device())
+
+    def _example(self) -> Any:
+        """A sample like those of the training set; from the run itself, so that a run can sample where its data is not."""
+        file = self.folder / "tokenizer" / self._tokenizer_folder.facts()["sample"]
+        try:
+            return self.recipe.modality.read(file)
+        except (ValueError, OSError):
+            return self.train_set[0].sample
+
+    def denoiser(self, weights: str = "") -> Denoiser:
+        """The denoiser with the named weights of the newest checkpoint; empty: the longest average.
+
+        Errors: `FileNotFoundError` if there is no checkpoint yet; `ValueError` for unknown weights; `DamagedFile`.
+        """
+        found = checkpoint.checkpoints(self.folder / "checkpoints")
+        if not found:
+            raise FileNotFoundError(f"{self.folder} has no checkpoint yet: `anylatent train {self.folder}` makes one")
+        checkpoint_folder = found[-1]
+        files.check_seal(checkpoint_folder)
+        averages = [average_name(decay) for decay in sorted(self.recipe.train.ema)]
+        weights = weights or self.recipe.sample.weights or (averages[-1] if averages else "trained")
+        if weights not in ("trained", *averages):
+            raise ValueError(f"there are no weights '{weights}': this run keeps {', '.join(['trained', *averages])}")
+        denoiser = build_denoiser(self.recipe, self.tokenizer.specs, self._tokenizer_folder.facts()["conditions"])
+        tensors = files.read_tensors(checkpoint_folder / "trained.safetensors")
+        if weights != "trained":
+            tensors |= files.read_tensors(checkpoint_folder / f"{weights}.safetensors")
+        prefix = "roles.student."
+        own = {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
+        checkpoint.load_weights(denoiser, own, checkpoint_folder)
+        return denoiser.requires_grad_(False).eval().to(device())
+
+    # --- training ----------------------------------------------------------------------------------------------
+
+    def train(self) -> Iterator[Event]:
+        """Train what is not trained yet, from where it stopped: the tokenizer, then its latents, then the denoiser."""
+        accelerator = make_accelerator(self.recipe.train, self.recipe.denoiser.model_width)
+        if self.train_set.problems:
+            yield Note(f"{len(self.train_set.problems)} records could not be read and are left out; the first: {self.train_set.problems[0]}")
+        with accelerator.main_process_first():
+            yield from self._train_tokenizer()
+        latents = None
+        yield Stage("latents", len(self.train_set))
+        with accelerator.main_process_first():
+            for done in encode(self.train_set, self.tokenizer, cache_folder()):
+                if isinstance(done, Latents):
+                    latents = done
+                else:
+                    yield Step("latents", done, len(self.train_set))
+        assert latents is not None, "encode ends with the latents"
+        asked = condition_values(self.recipe, self.train_set)
+        denoiser = build_denoiser(self.recipe, self.tokenizer.specs, self._tokenizer_folder.facts()["conditions"])
+        course = DenoiserCourse(denoiser, latents, asked, self.recipe.method, self.recipe.objective)
+        seed = seed_of("denoiser", self.recipe.seed)
+        for event in train(course, self.recipe.train, self.folder / "checkpoints", accelerator, seed, self.log):
+            yield event
+            if isinstance(event, Saved) and event.what == "checkpoint" and self.recipe.train.preview:
+                yield self._preview(int(event.path.name))
+
+    def _train_tokenizer(self) -> Iterator[Event]:
+        if self._tokenizer_folder.exists:
+            return
+        example = self.train_set[0].sample
+        tokenizer = build_tokenizer(self.recipe, example)
+        if tokenizer.trainable:
+            tokenizer.prepare(_All(self.train_set))
+            training = self.recipe.tokenizer.train  # pyright: ignore[reportAttributeAccessIssue]
+            accelerator = make_accelerator(training, 0)
+            folder = self.folder / "tokenizer" / "checkpoints"
+            yield from train(TokenizerCourse(tokenizer, self.train_set), training, folder, accelerator, seed_of("tokenizer", self.recipe.seed), self.log)
+        tokenizer.eval()
+        tokenizer.fit(_All(self.train_set))
+        asked = condition_values(self.recipe, self.train_set)
+        denoiser = build_denoiser(self.recipe, tokenizer.specs, {name: [row.get(name) for row in asked] for name in self.recipe.conditions})
+        examples = {name: conditioner.examples for name, conditioner in denoiser.conditions.named.items()}  # pyright: ignore[reportAttributeAccessIssue]
+        written = self.recipe.modality.write([example], self.folder / "tokenizer")
+        readable = [path for path in written if path.suffix in self.recipe.modality.suffixes]
+        self._tokenizer_folder.save(tokenizer, examples, readable[0].name if readable else "")
+
+    def _preview(self, step: int) -> Saved:
+        made = self.sample(self.recipe.train.preview, seed=self.recipe.sample.seed, steps=min(self.recipe.sample.steps, 20))
+        sheet = self.recipe.modality.sheet(made.samples, captions(made.asked))
+        return Saved("preview", files.write_bytes(self.folder / "previews" / f"{step:08d}.png", sheet))
+
+    # --- sampling ----------------------------------------------------------------------------------------------
+
+    def sample(
+        self,
+        count: int | None = None,
+        condition: Asked = None,
+        seed: int | None = None,
+        *,
+        steps: int | None = None,
+        guidance: float | Guidance | None = None,
+        weights: str = "",
+        size: int | None = None,
+        watch: Callable[[Event], None] | None = None,
+        **changes: Any,
+    ) -> Samples:
+        """Make samples. Row i has seed `seed + i`: the same whatever `count` and batch are.
+
+        `condition`: see `Asked`. `size`: tokens (or cells of the first axis) of a ragged modality's samples. `changes`:
+        other fields of `Sampling` (solver, schedule, hooks…). Errors: `ValueError` for what the run cannot do, by name.
+        """
+        sampling = self._sampling(count, seed, steps, guidance, changes)
+        seeds = torch.arange(sampling.seed, sampling.seed + sampling.count)
+        asked = self._asked(condition, seeds)
+        state = self.tokenizer.layout(seeds, asked, size)
+        return self._make(state, asked, sampling, weights, watch)
+
+    def edit(
+        self,
+        editor: Editor,
+        given: list[Any],
+        count: int | None = None,
+        condition: Asked = None,
+        seed: int | None = None,
+        *,
+        steps: int | None = None,
+        guidance: float | Guidance | None = None,
+        weights: str = "",
+        watch: Callable[[Event], None] | None = None,
+        **changes: Any,
+    ) -> Samples:
+        """Make samples out of given ones (in turn): what `editor` keeps comes back, the rest is made anew.
+
+        `condition` None: asked nothing. Errors: as `sample` and `Editor.start`.
+        """
+        sampling = self._sampling(count or len(given), seed, steps, guidance, changes)
+        seeds = torch.arange(sampling.seed, sampling.seed + sampling.count)
+        state = editor.start(self.tokenizer, given, seeds)
+        asked = [{} for _ in range(sampling.count)] if condition is None else self._asked(condition, seeds)
+        return self._make(state, asked, sampling, weights, watch)
+
+    def _sampling(
+        self, count: int | None, seed: int | None, steps: int | None, guidance: float | Guidance | None, changes: Mapping[str, Any]
+    ) -> Sampling:
+        node = ClassifierFree(scale=guidance) if isinstance(guidance, int | float) else guidance
+        given = {"count": count, "seed": seed, "steps": steps, "guidance": node} | dict(changes)
+        fields = {name: getattr(self.recipe.sample, name) for name in Sampling.model_fields}
+        return Sampling(**(fields | {name: value for name, value in given.items() if value is not None}))
+
+    def _asked(self, condition: Asked, seeds: torch.Tensor) -> list[dict[str, Any]]:
+        if condition is None:
+            return self._drawn(seeds)
+        if isinstance(condition, Mapping):
+            return [dict(condition) for _ in seeds]
+        if len(condition) != len(seeds):
+            raise ValueError(f"{len(condition)} conditions were given for {len(seeds)} samples: give one for all, or one each")
+        return [dict(each) for each in condition]
+
+    def _drawn(self, seeds: torch.Tensor) -> list[dict[str, Any]]:
+        """Conditions of training samples, drawn by row seed."""
+        if not self.recipe.conditions:
+            return [{} for _ in seeds]
+        places = (uniform(seeds, "asked", 0, 0, 1)[:, 0] * len(self.train_set)).long().clamp(max=len(self.train_set) - 1)
+        records = [self.train_set[i].conditions for i in places.tolist()]
+        return [{name: record[name] for name in self.recipe.conditions if record.get(name) is not None} for record in records]
+
+    def _make(
+        self, state: State, asked: list[dict[str, Any]], sampling: Sampling, weights: str, watch: Callable[[Event], None] | None
+    ) -> Samples:
+        started = time.perf_counter()
+        denoiser = self.denoiser(weights)
+        watch = watch or (lambda event: None)
+        engine = Engine(denoiser, sampling.batch)
+        with torch.no_grad():
+            condition = denoiser.conditions(asked, device())
+            null = denoiser.conditions.null(len(asked), device()) if self.recipe.conditions else None
+        engine.add(Request(state.to(device()), condition, sampling, null, noised=self.recipe.objective.completion == 0))
+        watch(Stage("sample", sampling.count))
+        finished = []
+        for done in engine.stream():
+            finished.append(done)
+            watch(Step("sample", len(finished), sampling.count))
+        finished.sort(key=lambda done: done.row)
+        made = State.cat([done.state for done in finished])
+        made = State.of(made.streams, state.seeds.to(made.device))
+        samples = self.tokenizer.decode(made)
+        return Samples(samples, asked, state.seeds.tolist(), made, engine.receipts, time.perf_counter() - started)
+
+    def save_samples(self, made: Samples, folder: Path) -> list[Path]:
+        """Write samples as files people open, with a sheet, `samples.json` (seeds, conditions) and `receipts.json`."""
+        modality = self.recipe.modality
+        with files.whole_folder(folder) as part:
+            modality.write(made.samples, part)
+            files.write_bytes(part / "sheet.png", modality.sheet(made.samples[:100], captions(made.asked[:100])))
+            files.write_json(part / "samples.json", [{"seed": s, "asked": a} for s, a in zip(made.seeds, made.asked, strict=True)])
+            receipts = {name: {"counts": r.counts, "rows": r.rows, "note": r.note} for name, r in made.receipts.items()}
+            files.write_json(part / "receipts.json", receipts | {"seconds": made.seconds})
+        return sorted(folder.iterdir())
+
+    # --- judging and showing -----------------------------------------------------------------------------------
+
+    def evaluate(self, made: Samples | None = None) -> list[Measure]:
+        """The recipe's metrics on `made` (or on fresh samples as the recipe asks), written to `evaluation.json`."""
+        made = made or self.sample()
+        evidence = Evidence(
+            self.recipe.modality, made.samples, made.asked, self.train_set, self.test_set, self.tokenizer, cache_folder() / "metrics", self.recipe.seed
+        )
+        measures: list[Measure] = []
+        for metric in self.recipe.evaluate:
+            try:
+                metric.require(len(made))
+                measures += metric.compute(evidence)
+            except TooFewSamples as error:
+                measures.append(Measure(metric.kind, float("nan"), float("nan"), float("nan"), len(made), "neither", note=str(error)))
+        files.write_json(self.folder / "evaluation.json", [vars(measure) for measure in measures])
+        return measures
+
+    def report(self) -> Path:
+        """Write `report.html` from what the folder holds."""
+        from anylatent.showing import write_report
+
+        return write_report(self)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+
+class _All(Sequence):
+    """The samples of a data set, read as they are asked for."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self.dataset[i].sample for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return self.dataset[index % len(self)].sample
+
+
+def execute(run: Run) -> Iterator[Event]:
+    """Everything a recipe says: train, sample, evaluate, report. Times of stages go to `timings.json`."""
+    timer = _Timer(run.folder / "timings.json")
+    for event in _everything(run):
+        timer.see(event)
+        yield event
+    timer.write()
+
+
+def _everything(run: Run) -> Iterator[Event]:
+    yield from run.train()
+    events: list[Event] = []
+    made = run.sample(watch=events.append)
+    yield from events
+    run.save_samples(made, run.folder / "samples")
+    yield Saved("samples", run.folder / "samples")
+    if run.recipe.evaluate:
+        yield Stage("evaluate", len(run.recipe.evaluate))
+        run.evaluate(made)
+        yield Step("evaluate", len(run.recipe.evaluate), len(run.recipe.evaluate))
+        yield Saved("evaluation", run.folder / "evaluation.json")
+    yield Stage("report", 1)
+    yield Saved("report", run.report())
+
+
+class _Timer:
+    """Seconds a stage, summed over the sessions of a run that was interrupted."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seconds: dict[str, float] = files.read_json(path) if path.exists() else {}
+        self._stage, self._since = "plan", time.perf_counter()
+
+    def see(self, event: Event) -> None:
+        if isinstance(event, Stage):
+            self.write()
+            self._stage = event.name
+
+    def write(self) -> None:
+        now = time.perf_counter()
+        self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + now - self._since
+        self._since = now
+        files.write_json(self.path, self.seconds)
+
+
+def captions(asked: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A short line a sample: what it was asked to be."""
+
+    def text(value: Any) -> str:
+        return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+    return [", ".join(text(value) if len(row) == 1 else f"{name} {text(value)}" for name, value in row.items()) for row in asked]
+
+
+def device() -> str:
+    """Where networks run: the GPU if there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def environment() -> dict[str, Any]:
+    """What a run was made with."""
+    packages = ("anylatent", "torch", "numpy", "accelerate", "pydantic", "safetensors")
+    return {
+        "packages": {name: version(name) for name in packages},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "linear_kernel": linear_kernel(),
+        "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+    }

@@ -1,0 +1,64 @@
+"""How samples are made: the numbers of a request."""
+
+from collections.abc import Collection, Mapping
+
+from pydantic import Field
+
+from anylatent.corrections.base import Correction
+from anylatent.guidance.base import Guidance
+from anylatent.guidance.none import Unguided
+from anylatent.hooks.base import Hook
+from anylatent.node import Node
+from anylatent.paths.base import Path
+from anylatent.schedules import Schedule, Uniform
+from anylatent.solvers.base import Solver
+from anylatent.solvers.dpmpp import DPMpp2M
+
+
+class StreamSampling(Node):
+    """What differs for one stream of several; the number of steps is common."""
+
+    schedule: Schedule | None = None
+    solver: Solver | None = None
+
+
+class Sampling(Node):
+    """How many samples, in how many steps, by which solver and schedule, how guided, with which hooks."""
+
+    count: int = Field(64, ge=1, description="Samples to make.")
+    steps: int = Field(30, ge=1, description="Steps of the solver.")
+    schedule: Schedule = Uniform()
+    solver: Solver = DPMpp2M()
+    guidance: Guidance = Unguided()
+    hooks: tuple[Hook, ...] = ()
+    corrections: tuple[Correction, ...] = ()
+    streams: dict[str, StreamSampling] = Field({}, description="What differs, by stream.")
+    weights: str = Field("", description="Which weights: trained, or ema-<decay>; empty: the longest average.")
+    batch: int = Field(64, ge=1, description="Rows that the engine moves at once.")
+    seed: int = Field(0, ge=0, description="Of the first sample's row; each row has its own.")
+
+    def solver_of(self, stream: str) -> Solver:
+        return self.streams.get(stream, StreamSampling()).solver or self.solver
+
+    def schedule_of(self, stream: str) -> Schedule:
+        return self.streams.get(stream, StreamSampling()).schedule or self.schedule
+
+    def refusals(self, paths: Mapping[str, Path], sites: Collection[str], backbone: str, conditions: bool) -> list[str]:
+        """Why these methods cannot sample a denoiser with these paths by stream, these sites, and conditions or none."""
+        found = [f"there is no stream '{name}': the tokenizer makes {sorted(paths)}" for name in self.streams if name not in paths]
+        for stream, path in paths.items():
+            found += filter(None, [self.solver_of(stream).supports(path)])
+            try:
+                self.schedule_of(stream).times(self.steps, path)
+            except ValueError as error:
+                found.append(str(error))
+        for hook in self.hooks:
+            missing = hook.parts - set(sites)
+            if missing:
+                found.append(f"hook '{hook.kind}' needs the sites {sorted(missing)}, which the denoiser '{backbone}' does not name")
+            found += [f"hooks '{hook.kind}' and '{other.kind}' exclude each other: leave one out" for other in self.hooks if other.kind in hook.conflicts]
+        if len({hook.kind for hook in self.hooks}) < len(self.hooks):
+            found.append("a hook is named twice in `hooks`: once is enough")
+        if self.guidance.needs_null() and not conditions:
+            found.append(f"guidance '{self.guidance.kind}' needs a condition to guide towards, and the recipe has none under `conditions`")
+        return found

@@ -1,0 +1,70 @@
+"""A run's report, from what its folder holds."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from anylatent import files
+from anylatent import recipe as recipes
+from anylatent.metrics.base import Measure
+from anylatent.report import Picture, Preview, ReportFacts, StageTime, render
+from anylatent.run import Run
+from anylatent.state import Receipt
+
+
+def write_report(run: Run) -> Path:
+    """Write `report.html`, whole; parts that the run does not have yet are left out."""
+    return files.write_text(run.folder / "report.html", render(facts_of(run)))
+
+
+def facts_of(run: Run) -> ReportFacts:
+    """What the report of this run says."""
+    recipe, folder = run.recipe, run.folder
+    measures = [Measure(**measure) for measure in _json(folder / "evaluation.json", [])]
+    receipts = _json(folder / "samples" / "receipts.json", {})
+    sampled = receipts.pop("seconds", None)
+    timings = dict(_json(folder / "timings.json", {}))
+    count = recipe.sample.count
+    return ReportFacts(
+        title=recipe.name or folder.name,
+        recipe=recipes.dump(recipe),
+        summary=f"A {recipe.denoiser.kind} on the tokens of {recipe.tokenizer.kind}, trained on {recipe.modality.data.kind}: {recipe.modality.sample}",
+        environment=_flat(_json(folder / "environment.json", {})),
+        stages=[StageTime(name, seconds) for name, seconds in timings.items()],
+        log=run.log.lines(),
+        previews=[Preview(int(path.stem), path.read_bytes()) for path in sorted((folder / "previews").glob("*.png"))],
+        sheets=_sheets(folder, count, sampled),
+        measures=measures,
+        receipts=[Receipt(name, r["counts"], {int(row): counts for row, counts in r["rows"].items()}, r["note"]) for name, r in receipts.items()],
+        problems=list(_problems(run, measures, receipts)),
+        shell=f"anylatent run recipe.yaml --out {folder}\nanylatent sample {folder} --count {count} --seed {recipe.sample.seed}",
+        python=f'import anylatent\n\nrun = anylatent.load("{folder}")\nmade = run.sample({count}, seed={recipe.sample.seed})',
+        made=f"anylatent {_json(folder / 'environment.json', {}).get('packages', {}).get('anylatent', '')}",
+    )
+
+
+def _sheets(folder: Path, count: int, seconds: float | None) -> list[Picture]:
+    sheet = folder / "samples" / "sheet.png"
+    if not sheet.exists():
+        return []
+    took = f", {1000 * seconds / count:.0f} ms each" if seconds else ""
+    return [Picture(f"{min(count, 100)} of {count} samples{took}", sheet.read_bytes())]
+
+
+def _problems(run: Run, measures: list[Measure], receipts: dict[str, Any]) -> Iterator[str]:
+    train = run.train_set
+    if train.problems:
+        yield f"{len(train.problems)} records could not be read and were left out; the first: {train.problems[0]}"
+    yield from (f"{measure.name}: {measure.note}" for measure in measures if measure.value != measure.value)
+    for hook in run.recipe.sample.hooks:
+        if hook.kind not in receipts:
+            yield f"the hook '{hook.kind}' was asked for and did nothing"
+
+
+def _json(path: Path, missing: Any) -> Any:
+    return files.read_json(path) if path.exists() else missing
+
+
+def _flat(environment: dict[str, Any]) -> dict[str, Any]:
+    packages = environment.pop("packages", {})
+    return environment | packages

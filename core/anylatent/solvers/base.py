@@ -1,0 +1,106 @@
+"""The contract of a solver.
+
+A solver moves one stream. It never calls a network: it *yields* the tokens that it wants a prediction for, and is sent
+that prediction. So the one engine can answer many streams, rows and solvers with one batch, and guidance, caches and
+conditions are no business of a solver.
+"""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from anylatent.lazy import torch
+from anylatent.node import Node
+from anylatent.paths.base import GaussianPath, Path
+from anylatent.types import Bool, Float, Tensor
+
+Memory = dict[str, Tensor]
+"""What a solver remembers of earlier steps: tensors with a leading row axis."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """A request for the clean tokens: what do you make of `x` at time `t`? `rows`: a mask of those that need an answer."""
+
+    x: Float[Tensor, "rows tokens width"]
+    t: Float[Tensor, "rows #tokens 1"]
+    rows: Bool[Tensor, " rows"] | None = None
+
+
+@dataclass(frozen=True)
+class Move:
+    """One step of B rows: from `t` to `s` (they broadcast against `(B, N, C)`), step `index` of each row `(B,)`.
+
+    `table` `(B, K)` holds this step's numbers from `Solver.table`; `noise(draw)` is standard normal, of the tokens'
+    shape, by row seed and step.
+    """
+
+    path: Path
+    t: Float[Tensor, "rows #tokens 1"]
+    s: Float[Tensor, "rows #tokens 1"]
+    index: Tensor
+    table: Float[Tensor, "rows numbers"]
+    noise: Callable[[int], Tensor]
+
+
+Steps = Generator[Query, Tensor, tuple[Tensor, Memory]]
+"""What a step is: it yields queries, is sent predictions of the clean tokens, and returns the new tokens and memory."""
+
+
+class Solver(Node, family="solver"):
+    """One move of a stream's tokens from time t to time s."""
+
+    order: ClassVar[int] = 1
+    """The global order of convergence: the error falls as (1/steps)^order. A law measures it."""
+    stochastic: ClassVar[bool] = False
+    calls: ClassVar[int] = 1
+    """Predictions asked for in a full step."""
+
+    def supports(self, path: Path) -> str | None:
+        """Why it cannot run on this path, or None."""
+        return None if isinstance(path, GaussianPath) else f"solver '{self.kind}' moves along Gaussian paths, not '{path.kind}'"
+
+    def table(self, path: Path, times: Float[Tensor, " times"]) -> Float[Tensor, "steps numbers"]:
+        """Numbers that each step needs, made once from the row's times (float64); may be empty."""
+        return times.new_zeros(len(times) - 1, 0)
+
+    def memory(self, x: Float[Tensor, "rows tokens width"]) -> Memory:
+        """What a row remembers before its first step."""
+        return {}
+
+    def step(self, x: Float[Tensor, "rows tokens width"], memory: Memory, move: Move) -> Steps:
+        """One step; see `Steps`. Tokens of one row must not touch those of another."""
+        raise NotImplementedError
+
+
+class Multistep(Solver):
+    """x_s = a x_t + sum_k b_k d_k + c z, with d_0 the new prediction and d_k the k-th last: a solver that is a table.
+
+    A subclass gives only numbers: `coefficients(path, times)` returns columns a, b_0 … b_{history}, c.
+    """
+
+    history: ClassVar[int] = 0
+    """How many earlier predictions enter."""
+
+    def coefficients(self, path: GaussianPath, times: Float[Tensor, " times"]) -> list[Tensor]:
+        """The columns a, b_0, …, b_history, and c for stochastic ones, each `(steps,)`."""
+        raise NotImplementedError
+
+    def table(self, path: Path, times: Float[Tensor, " times"]) -> Float[Tensor, "steps numbers"]:
+        assert isinstance(path, GaussianPath), "checked by `supports`"
+        return torch.stack(self.coefficients(path, times), 1)
+
+    def memory(self, x: Float[Tensor, "rows tokens width"]) -> Memory:
+        return {f"d{k}": torch.zeros_like(x) for k in range(1, self.history + 1)}
+
+    def step(self, x: Float[Tensor, "rows tokens width"], memory: Memory, move: Move) -> Steps:
+        """The table's row, applied; every number is a `(B, 1, 1)` column."""
+        d = yield Query(x, move.t)
+        a, *b = (column[:, None, None] for column in move.table.unbind(1))
+        moved = a * x + b[0] * d
+        for k in range(1, self.history + 1):
+            moved = moved + b[k] * memory[f"d{k}"]
+        if self.stochastic:
+            moved = moved + b[-1] * move.noise(0)
+        remembered = {f"d{k}": memory[f"d{k - 1}"] if k > 1 else d for k in range(1, self.history + 1)}
+        return moved, remembered

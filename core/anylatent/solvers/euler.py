@@ -1,0 +1,14 @@
+"""The Euler step of the probability-flow ODE."""
+
+from anylatent.paths.base import GaussianPath
+from anylatent.solvers.base import Multistep
+from anylatent.types import Float, Tensor
+
+
+class Euler(Multistep, kind="euler"):
+    """x_s = x_t + (s - t) v(x_t, t): first order in t. On `edm` it is k-diffusion's Euler, on `rectified` that of flow matching."""
+
+    def coefficients(self, path: GaussianPath, times: Float[Tensor, " times"]) -> list[Tensor]:
+        t, h = times[:-1], times.diff()
+        ratio = path.sigma_dot(t) / path.sigma(t)
+        return [1 + h * ratio, h * (path.alpha_dot(t) - path.alpha(t) * ratio)]

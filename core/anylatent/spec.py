@@ -1,0 +1,31 @@
+"""What the engine may know of a modality: the specification of its token streams."""
+
+from typing import Literal
+
+from anylatent.node import Spec
+
+
+class AxisSpec(Spec):
+    """One axis of token positions: a coordinate `name` in `unit`, with `step` the usual distance of two neighbours."""
+
+    name: str
+    unit: str
+    step: float = 1.0
+
+
+class StreamSpec(Spec):
+    """One kind of token.
+
+    `width` is the number of channels C of a continuous stream, or the vocabulary size of a categorical one (whose
+    values are one-hot or probabilities, so that every stream is `(B, N, width)`). `axes` may be empty: a pure set.
+    `order` says what a permutation of the tokens means; for a `set` permutation equivariance is tested.
+    """
+
+    name: str
+    kind: Literal["continuous", "categorical"] = "continuous"
+    width: int
+    axes: tuple[AxisSpec, ...] = ()
+    order: Literal["grid", "sequence", "set"] = "grid"
+    prior: Literal["normal", "normal_centred", "mask", "uniform"] = "normal"
+    centred: tuple[int, ...] = ()
+    """With prior `normal_centred`: the channels whose mean over the row's valid tokens is zero (all if empty)."""

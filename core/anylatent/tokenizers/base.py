@@ -1,0 +1,83 @@
+"""The contract of a tokenizer: samples of a modality to a state of latent tokens, and back."""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from anylatent.spec import StreamSpec
+from anylatent.state import State
+from anylatent.tokenizers.config import TokenizerConfig
+from anylatent.types import Float, Tensor
+
+
+class Tokenizer(nn.Module, ABC):
+    """Owns everything between a sample and its tokens: layout, vocabulary, latent statistics, learned weights.
+
+    What must survive saving is in parameters and buffers (tensors) and in `facts` (JSON). The tokens of its training
+    samples have zero mean and unit variance a channel, or the tokenizer says why not.
+    """
+
+    def __init__(self, config: TokenizerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.facts: dict[str, Any] = {}
+
+    @property
+    @abstractmethod
+    def specs(self) -> tuple[StreamSpec, ...]:
+        """The streams it makes. Known as soon as it is built."""
+
+    def fit(self, samples: Sequence[Any]) -> None:
+        """Measure what training samples tell without gradients (vocabulary, sizes, latent statistics)."""
+
+    def restore(self, facts: Mapping[str, Any]) -> None:
+        """Become what `prepare` and `fit` made of the training samples, from saved facts, before weights are loaded."""
+        self.facts = dict(facts)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether `loss` is to be minimised before `fit` and `encode`."""
+        return False
+
+    def prepare(self, samples: Sequence[Any]) -> None:
+        """Before training: what the network needs to know of the data (a vocabulary, input statistics)."""
+
+    def loss(self, samples: Sequence[Any], seeds: Tensor) -> tuple[Float[Tensor, " rows"], Mapping[str, Tensor]]:
+        """For trainable ones: a loss a row, and numbers to log. `seeds` `(B,)` are all the randomness there is."""
+        raise NotImplementedError(f"{type(self).__name__} has nothing to train")
+
+    @abstractmethod
+    def encode(self, samples: Sequence[Any], seeds: Tensor | None = None) -> State:
+        """Clean tokens, one row a sample, padded and masked. A stochastic encoder draws from `seeds` `(B,)`; None: its mean.
+
+        Errors: `ValueError` names the sample's index and what was expected.
+        """
+
+    @abstractmethod
+    def decode(self, state: State) -> list[Any]:
+        """One sample a row. A stochastic decoder draws from the state's row seeds."""
+
+    @abstractmethod
+    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: int | None = None) -> State:
+        """An empty state to generate into: positions and mask of new rows, values zero.
+
+        Ragged modalities draw the number of tokens from what `fit` saw, by row seed, unless `size` asks for it.
+        """
+
+    def count(self, sample: Any) -> int:
+        """The number of tokens that a sample becomes, over all streams."""
+        return sum(int(stream.mask.sum()) for stream in self.encode([sample]).streams.values())
+
+    def fingerprint(self) -> str:
+        """Equal if and only if the tokens of every sample are: configuration, facts and weights, hashed."""
+        digest = hashlib.sha256(self.config.key().encode())
+        digest.update(json.dumps(self.facts, sort_keys=True).encode())
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()

@@ -1,0 +1,86 @@
+"""Ragged sets to padded tokens and back."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from anylatent import random
+from anylatent.spec import StreamSpec
+from anylatent.state import State, Stream
+from anylatent.tokenizers.base import Tokenizer
+from anylatent.tokenizers.set import SetConfig
+from anylatent.tokenizers.statistics import Statistics
+from anylatent.types import Int, Tensor
+
+
+def draw_size(sizes: Sequence[tuple[int, int]], seeds: Int[Tensor, " rows"]) -> list[int]:
+    """Numbers of elements, drawn by row seed from `(size, count)` pairs."""
+    edges = torch.tensor([count for _, count in sizes], dtype=torch.float32).cumsum(0)
+    drawn = random.uniform(seeds.cpu(), "layout", 0, 0, 1)[:, 0] * edges[-1]
+    return [sizes[i][0] for i in torch.searchsorted(edges, drawn).clamp(max=len(sizes) - 1).tolist()]
+
+
+def empty_set(stream: str, sizes: Sequence[int], width: int, seeds: Int[Tensor, " rows"]) -> State:
+    """Rows of zeros with `sizes` valid tokens."""
+    mask = torch.arange(max(sizes))[None] < torch.tensor(sizes)[:, None]
+    return State.of({stream: Stream.of(torch.zeros(*mask.shape, width), mask=mask)}, seeds)
+
+
+class SetTokenizer(Tokenizer):
+    """Samples `(elements, channels)` float32, at least one element; a permuted sample gives permuted tokens.
+
+    Tokens are centred a channel and share one scale: coordinates keep their proportions.
+    """
+
+    config: SetConfig
+
+    def __init__(self, config: SetConfig, example: Any) -> None:
+        super().__init__(config)
+        if not isinstance(example, torch.Tensor) or example.dim() != 2 or not len(example):
+            raise ValueError(f"tokenizer 'set' takes tensors (elements, channels), given {_describe(example)}")
+        self.channels = example.shape[1]
+        if any(channel not in range(self.channels) for channel in config.centred):
+            raise ValueError(f"centred {list(config.centred)} names channels that samples with {self.channels} channels do not have")
+        self.statistics = Statistics(self.channels)
+        self.facts["sizes"] = [[len(example), 1]]
+
+    @property
+    def specs(self) -> tuple[StreamSpec, ...]:
+        prior = "normal_centred" if self.config.centred else "normal"
+        return (StreamSpec(name=self.config.stream, width=self.channels, order="set", prior=prior, centred=self.config.centred),)
+
+    def fit(self, samples: Sequence[Any]) -> None:
+        self.facts["sizes"] = [list(pair) for pair in sorted(Counter(len(sample) for sample in samples).items())]
+        self.statistics = Statistics(self.channels)
+        stream = self.encode(samples)[self.config.stream]
+        self.statistics.measure(stream.values, stream.mask, per_channel=False)
+        self.statistics.mean[list(self.config.centred)] = 0
+
+    def encode(self, samples: Sequence[Any], seeds: Tensor | None = None) -> State:
+        for index, sample in enumerate(samples):
+            if not isinstance(sample, torch.Tensor) or sample.dim() != 2 or sample.shape[1] != self.channels or not len(sample):
+                raise ValueError(f"sample {index}: expected a tensor (elements, {self.channels} channels), given {_describe(sample)}")
+        values = torch.nn.utils.rnn.pad_sequence([self._centre(sample) for sample in samples], batch_first=True)
+        mask = torch.arange(values.shape[1])[None] < torch.tensor([len(sample) for sample in samples])[:, None]
+        return State.of({self.config.stream: Stream.of(self.statistics.normalise(values) * mask[..., None], mask=mask)})
+
+    def decode(self, state: State) -> list[Any]:
+        stream = state[self.config.stream]
+        return [row[mask] for row, mask in zip(self.statistics.restore(stream.values), stream.mask, strict=True)]
+
+    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: int | None = None) -> State:
+        sizes = draw_size(self.facts["sizes"], seeds) if size is None else [size] * len(seeds)
+        return empty_set(self.config.stream, sizes, self.channels, seeds)
+
+    def _centre(self, sample: Tensor) -> Tensor:
+        if not self.config.centred:
+            return sample
+        mean = torch.zeros(self.channels)
+        mean[list(self.config.centred)] = sample.mean(0)[list(self.config.centred)]
+        return sample - mean
+
+
+def _describe(sample: Any) -> str:
+    return f"shape {tuple(sample.shape)}" if isinstance(sample, torch.Tensor) else f"a {type(sample).__name__}"

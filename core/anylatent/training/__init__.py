@@ -1,0 +1,1 @@
+"""Training as a generator: it yields what happened; logs, checkpoints, previews and progress bars only consume it."""

@@ -1,0 +1,84 @@
+"""What a training needs to go on exactly where it was, written whole, checked when read."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from anylatent.files import DamagedFile, check_seal, read_json, read_tensors, seal, whole_folder, write_json, write_tensors
+from anylatent.training.averages import Averages
+from anylatent.types import Tensor
+
+_KEPT = 2
+"""Older checkpoints are removed: the last, and one in case the last is damaged."""
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, oldest first."""
+    return sorted((path for path in folder.glob("*") if path.name.isdigit()), key=lambda path: int(path.name))
+
+
+def save(folder: Path, step: int, module: nn.Module, averages: Averages, optimizer: torch.optim.Optimizer) -> Path:
+    """Write `folder/<step>/`. Errors: `OSError` (a full disk); what was there before is untouched."""
+    path = folder / f"{step:08d}"
+    with whole_folder(path) as part:
+        write_tensors(part / "trained.safetensors", module.state_dict())
+        for name in averages.weights:
+            write_tensors(part / f"{name}.safetensors", averages.tensors(name))
+        write_tensors(part / "optimizer.safetensors", _moments(module, optimizer))
+        write_json(part / "state.json", {"step": step})
+        seal(part)
+    for old in checkpoints(folder)[:-_KEPT]:
+        shutil.rmtree(old)
+    return path
+
+
+def restore(folder: Path, module: nn.Module, averages: Averages, optimizer: torch.optim.Optimizer) -> int:
+    """Load the newest checkpoint; the steps it had made (0 if there is none).
+
+    Errors: `DamagedFile` if it is truncated, changed, or of other shapes; it says what to do.
+    """
+    found = checkpoints(folder)
+    if not found:
+        return 0
+    try:
+        check_seal(found[-1])
+        load_weights(module, read_tensors(found[-1] / "trained.safetensors"), found[-1])
+        for name in averages.weights:
+            averages.load(name, read_tensors(found[-1] / f"{name}.safetensors"))
+        _load_moments(module, optimizer, read_tensors(found[-1] / "optimizer.safetensors"))
+        return int(read_json(found[-1] / "state.json")["step"])
+    except (DamagedFile, FileNotFoundError) as error:
+        advice = f"remove that folder to go on from {found[-2].name}" if len(found) > 1 else "remove that folder to start again"
+        raise DamagedFile(f"cannot resume from {found[-1]}: {error}; {advice}") from error
+
+
+def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
+    """Load a state dict. Errors: `DamagedFile` names what is missing, unknown, or of another shape."""
+    own = module.state_dict()
+    wrong = [name for name in own if name not in tensors or tensors[name].shape != own[name].shape] + [name for name in tensors if name not in own]
+    if wrong:
+        name = wrong[0]
+        given = tuple(tensors[name].shape) if name in tensors else "nothing"
+        expected = tuple(own[name].shape) if name in own else "nothing"
+        raise DamagedFile(f"{where} holds other weights: '{name}' has {given}, expected {expected} ({len(wrong)} differ); it is of another recipe")
+    module.load_state_dict(dict(tensors))
+
+
+def _moments(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    names = {id(p): name for name, p in module.named_parameters()}
+    return {
+        f"{names[id(p)]}/{key}": torch.as_tensor(value, dtype=torch.float32)
+        for group in optimizer.param_groups
+        for p in group["params"]
+        for key, value in optimizer.state.get(p, {}).items()
+    }
+
+
+def _load_moments(module: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    for name, p in module.named_parameters():
+        mine = {key.rsplit("/", 1)[1]: value for key, value in tensors.items() if key.rsplit("/", 1)[0] == name}
+        if mine:
+            optimizer.state[p] = {key: value.to(p.device) if key != "step" else value for key, value in mine.items()}
