@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from anylatent.lazy import torch
-from anylatent.types import Bool, Float, Tensor
+from anylatent.types import Bool, Float, Int, Tensor
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,12 @@ class Condition:
     vector: Float[Tensor, "rows width"]
     cross: TokenSet | None = None
     prepend: TokenSet | None = None
+    ids: Int[Tensor, " rows"] | None = None
+    """Equal for rows with equal vectors, to look up what was computed for them."""
 
     def select(self, rows: Tensor) -> "Condition":
         cross, prepend = (s and s.select(rows) for s in (self.cross, self.prepend))
-        return Condition(self.vector[rows], cross, prepend)
+        return Condition(self.vector[rows], cross, prepend, None if self.ids is None else self.ids[rows])
 
     def __len__(self) -> int:
         return self.vector.shape[0]
@@ -54,4 +56,10 @@ class Condition:
             assert len(there) in (0, len(sets)), "rows of one batch have the same condition slots"
             return TokenSet.join(there, 0) if there else None
 
-        return Condition(torch.cat([p.vector for p in parts]), join([p.cross for p in parts]), join([p.prepend for p in parts]))
+        ids = [p.ids for p in parts if p.ids is not None]
+        return Condition(
+            torch.cat([p.vector for p in parts]),
+            join([p.cross for p in parts]),
+            join([p.prepend for p in parts]),
+            torch.cat(ids) if len(ids) == len(parts) else None,
+        )

@@ -1,7 +1,7 @@
 """The denoiser: a backbone, what its output means, and the conditions it knows. Predicts the clean state."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -25,30 +25,84 @@ class Corruption:
 
 
 class ModulationCache:
-    """Modulations by (condition vector, noise level), each computed once; emptied when it would pass its byte budget."""
+    """Modulations by condition vector and noise level, each computed once; emptied when it would pass its byte budget.
+
+    Rows say which vector is theirs by `Condition.ids`, given out by `enter`; looking up is a few tensor operations,
+    whatever the number of rows.
+    """
 
     def __init__(self, backbone: Backbone, budget: int = 256 << 20) -> None:
         self.backbone, self.budget = backbone, budget
         self.computed = 0
+        """Modulations computed so far: what a receipt or a test can compare with steps x distinct conditions."""
+        self._ids: dict[bytes, int] = {}
+        self._vectors: list[Tensor] = []
+        self._levels: Tensor | None = None
+        self._places: Tensor | None = None
         self._pool: Tensor | None = None
-        self._index: dict[tuple[bytes, float], int] = {}
 
-    def get(self, levels: Float[Tensor, "rows levels"], vectors: Float[Tensor, "rows width"]) -> Float[Tensor, "rows levels numbers"]:
-        """The modulation of each row at each of its levels; what is not known yet is computed in one product."""
-        identities = [row.tobytes() for row in vectors.cpu().numpy()]
-        wanted = [[(identity, level) for level in row] for identity, row in zip(identities, levels.tolist(), strict=True)]
-        places = {key: (i, j) for i, row in enumerate(wanted) for j, key in enumerate(row)}
-        missing = {key: place for key, place in places.items() if key not in self._index}
-        if missing and self._pool is not None and (len(self._index) + len(missing)) * self._pool[0].nbytes > self.budget:
-            self._pool, self._index, missing = None, {}, places
-        if missing:
-            rows, columns = (torch.tensor(part, device=levels.device) for part in zip(*missing.values(), strict=True))
-            new = self.backbone.modulate(levels[rows, columns][:, None], vectors[rows])[:, 0]
-            self._index |= {key: len(self._index) + i for i, key in enumerate(missing)}
-            self._pool = new if self._pool is None else torch.cat((self._pool, new))
-            self.computed += len(missing)
+    def enter(self, condition: Condition) -> Condition:
+        """The same condition, with the ids of its vectors."""
+        distinct, which = torch.unique(condition.vector, dim=0, return_inverse=True)
+        ids = []
+        for row in distinct:
+            identity = row.cpu().numpy().tobytes()
+            if identity not in self._ids:
+                self._ids[identity] = len(self._vectors)
+                self._vectors.append(row)
+            ids.append(self._ids[identity])
+        return replace(condition, ids=torch.tensor(ids, device=condition.vector.device)[which])
+
+    def prepare(self, condition: Condition, levels: Float[Tensor, " levels"]) -> None:
+        """Compute the modulations of all distinct vectors x levels that are not known yet, in one product."""
+        assert condition.ids is not None, "`enter` comes first"
+        distinct = condition.ids.unique()
+        self._get(levels.unique().expand(len(distinct), -1), distinct)
+
+    def get(self, levels: Float[Tensor, "rows levels"], condition: Condition) -> Float[Tensor, "rows levels numbers"]:
+        """The modulation of each row at each of its levels; what is not known yet is computed."""
+        return self.backbone.modulate(levels, condition.vector) if condition.ids is None else self._get(levels, condition.ids)
+
+    def _get(self, levels: Float[Tensor, "rows levels"], ids: Int[Tensor, " rows"]) -> Float[Tensor, "rows levels numbers"]:
+        places = self._find(levels, ids)
+        missing = places < 0
+        if missing.any():
+            self._compute(ids[:, None].expand_as(levels)[missing], levels[missing])
+            places = self._find(levels, ids)
+            if (places < 0).any():  # what was known had to make room
+                self._compute(ids[:, None].expand_as(levels).flatten(), levels.flatten())
+                places = self._find(levels, ids)
         assert self._pool is not None, "there is at least one row and level"
-        return self._pool[torch.tensor([[self._index[key] for key in row] for row in wanted], device=self._pool.device)]
+        return self._pool[places]
+
+    def _find(self, levels: Tensor, ids: Tensor) -> Tensor:
+        if self._levels is None or self._places is None:
+            return torch.full_like(levels, -1, dtype=torch.long)
+        if int(ids.max()) >= len(self._places):
+            self._places = nn.functional.pad(self._places, (0, 0, 0, len(self._vectors) - len(self._places)), value=-1)
+        columns = torch.searchsorted(self._levels, levels.contiguous()).clamp(max=len(self._levels) - 1)
+        return torch.where(self._levels[columns] == levels, self._places[ids[:, None], columns], -1)
+
+    def _compute(self, ids: Tensor, levels: Tensor) -> None:
+        pairs = torch.unique(torch.stack((ids.double(), levels.double()), 1), dim=0)
+        ids, levels = pairs[:, 0].long(), pairs[:, 1].float()
+        vectors = torch.stack([self._vectors[i] for i in ids.tolist()])
+        new = self.backbone.modulate(levels[:, None], vectors)[:, 0]
+        self.computed += len(new)
+        if self._pool is not None and self._pool.nbytes + new.nbytes > self.budget:
+            self._pool = self._levels = self._places = None
+        first = 0 if self._pool is None else len(self._pool)
+        self._pool = new if self._pool is None else torch.cat((self._pool, new))
+        self._add_levels(levels.unique())
+        assert self._levels is not None and self._places is not None
+        self._places[ids, torch.searchsorted(self._levels, levels)] = torch.arange(first, first + len(new), device=new.device)
+
+    def _add_levels(self, levels: Tensor) -> None:
+        old, places = self._levels, self._places
+        self._levels = levels if old is None else torch.cat((old, levels)).unique()
+        self._places = torch.full((len(self._vectors), len(self._levels)), -1, device=levels.device)
+        if old is not None and places is not None:
+            self._places[: len(places), torch.searchsorted(self._levels, old)] = places
 
 
 class Denoiser(nn.Module):
@@ -79,8 +133,8 @@ class Denoiser(nn.Module):
             index.append(which + sum(part.shape[1] for part in levels))
             levels.append(path.level(times))
         level, together = torch.cat(index, 1), torch.cat(levels, 1)
-        make = modulations.get if modulations else self.backbone.modulate
-        return self.backbone(values, state, make(together, condition.vector), None if together.shape[1] == 1 else level, condition, sites)
+        modulation = modulations.get(together, condition) if modulations else self.backbone.modulate(together, condition.vector)
+        return self.backbone(values, state, modulation, None if together.shape[1] == 1 else level, condition, sites)
 
     def forward(
         self, state: State, condition: Condition, sites: Sites | None = None, modulations: ModulationCache | None = None
@@ -91,12 +145,13 @@ class Denoiser(nn.Module):
 
     def _clean(self, spec: StreamSpec, stream: Stream, prediction: Tensor) -> Tensor:
         corruption = self.corruptions[spec.name]
-        given = stream.keep | (stream.time == 0)
+        given = stream.mask & (stream.keep | (stream.time == 0))
         # A given token's time is 0, where some conversions divide by 0: any other time does for a value that is not used.
         t = stream.time.masked_fill(given, 0.5)[..., None]
         data = corruption.path.convert(prediction, corruption.prediction, stream.values, t, "data")
-        if not given.any():
-            data = corruption.path.project(spec, data, stream.mask)
+        # A row with given tokens is where they are; only a row made whole can be moved.
+        whole = ~given.any(1)[:, None, None]
+        data = torch.where(whole, corruption.path.project(spec, data, stream.mask), data)
         return torch.where(given[..., None], stream.values, data) * stream.mask[..., None]
 
 

@@ -16,7 +16,7 @@ from anylatent.guidance.base import Branch, Moment
 from anylatent.hooks.base import HookedSites, Store, Visit
 from anylatent.sampling import Sampling
 from anylatent.solvers.base import Memory, Move, Query, Steps
-from anylatent.state import Receipt, State
+from anylatent.state import Receipt, State, Tally
 from anylatent.types import Bool, Float, Int, Tensor
 
 
@@ -108,7 +108,7 @@ class Engine:
         self.device = next(denoiser.parameters()).device
         self.modulations = ModulationCache(denoiser.backbone)
         self.store = Store(budget)
-        self.receipts: dict[str, Receipt] = {}
+        self.tallies: dict[str, Tally] = {}
         self._waiting: deque[tuple[str, Lane]] = deque()
         self._lanes: dict[str, Lane] = {}
         self._next = 0
@@ -172,17 +172,16 @@ class Engine:
             begun[name] = path.corrupt(clean, noise[name], times[name][:, :1, None])
             memory[name] = solver.memory(stream.values)
         given = {name: state[name].values for name in begun}
-        asked = request.condition
-        self._prepare(times, [asked] + ([request.null] if request.null else []))
+        asked, null = self._prepare(times, request.condition), request.null and self._prepare(times, request.null)
         count = torch.full((rows,), sampling.steps, device=self.device)
         state = replace(state.with_values(begun), rows=torch.tensor(ids, device=self.device))
-        return Lane(sampling, request.noised, state, given, noise, memory, times, tables, torch.zeros_like(count), count, asked, request.null)
+        return Lane(sampling, request.noised, state, given, noise, memory, times, tables, torch.zeros_like(count), count, asked, null)
 
-    def _prepare(self, times: Mapping[str, Tensor], conditions: Sequence[Condition]) -> None:
+    def _prepare(self, times: Mapping[str, Tensor], condition: Condition) -> Condition:
         """Modulations of all steps x distinct conditions, in one product."""
-        vectors = torch.unique(torch.cat([condition.vector for condition in conditions]), dim=0)
-        levels = torch.cat([self.denoiser.path(name).level(row[0]) for name, row in times.items()]).unique()
-        self.modulations.get(levels.expand(len(vectors), -1), vectors)
+        entered = self.modulations.enter(condition)
+        self.modulations.prepare(entered, torch.cat([self.denoiser.path(name).level(row[0]) for name, row in times.items()]))
+        return entered
 
     # --- one step ---------------------------------------------------------------------------------------------
 
@@ -225,7 +224,7 @@ class Engine:
         state = lane.state.select([i])
         row = int(state.rows[0])
         self.store.forget(row)
-        return Finished(row, state, {name: dict(r.rows[row]) for name, r in self.receipts.items() if row in r.rows})
+        return Finished(row, state, {name: counts for name, tally in self.tallies.items() if (counts := tally.of(row))})
 
     def _answer(self, walks: "Sequence[_Walk]") -> list[dict[str, Tensor]]:
         """The guided, corrected prediction of the clean tokens for each walk's queries, all branches in one batch."""
@@ -256,28 +255,25 @@ class Engine:
         return out
 
     def _count(self, parts: "Sequence[_Part]", state: State) -> None:
-        receipt = self.receipts.setdefault("engine", Receipt("engine"))
-        tokens = sum(stream.mask.sum(1) for stream in state.streams.values()).tolist()  # pyright: ignore[reportAttributeAccessIssue]
-        first = 0
-        for part in parts:
-            for i, row in enumerate(part.ids()):
-                receipt.add("network_calls", row)
-                receipt.add("tokens", row, tokens[first + i])
-                if part.branch.condition == "null":
-                    receipt.add("guidance_calls", row)
-            first += len(part.index)
+        tally = self.tallies.setdefault("engine", Tally())
+        tokens = torch.stack([stream.mask.sum(1) for stream in state.streams.values()]).sum(0)
+        for part, own in zip(parts, tokens.split([len(part.index) for part in parts]), strict=True):
+            tally.add("network_calls", part.ids())
+            tally.add("tokens", part.ids(), own)
+            if part.branch.condition == "null":
+                tally.add("guidance_calls", part.ids())
 
     def _sites(self, parts: "Sequence[_Part]") -> HookedSites | None:
         hooks = {hook.key(): hook for part in parts for hook in part.walk.lane.sampling.hooks}
         if not hooks:
             return None
-        addresses = [(row, part.branch.name) for part in parts for row in part.ids()]
+        addresses = [(row, part.branch.name) for part in parts for row in part.ids().tolist()]
         step, steps, time = (torch.cat(columns) for columns in zip(*(part.where() for part in parts), strict=True))
         visits = []
         for key, hook in sorted(hooks.items(), key=lambda item: item[1].order):
             asked = [any(h.key() == key for h in part.walk.lane.sampling.hooks) for part in parts for _ in part.index]
-            receipt = self.receipts.setdefault(hook.kind, Receipt(hook.kind))
-            visits.append((hook, Visit(addresses, torch.tensor(asked, device=self.device), step, steps, time, self.store, receipt)))
+            tally = self.tallies.setdefault(hook.kind, Tally())
+            visits.append((hook, Visit(addresses, torch.tensor(asked, device=self.device), step, steps, time, self.store, tally)))
         return HookedSites(visits)
 
 
@@ -392,8 +388,8 @@ class _Part:
         assert condition is not None, "checked by `Engine.add`"
         return condition if self.whole else condition.select(self.index)
 
-    def ids(self) -> list[int]:
-        return self.walk.lane.state.rows[self.index].tolist()
+    def ids(self) -> Int[Tensor, " chosen"]:
+        return self.walk.lane.state.rows[self.index]
 
     def where(self) -> tuple[Tensor, Tensor, Tensor]:
         """Step, steps and time of each row."""
@@ -424,4 +420,16 @@ def sample(denoiser: Denoiser, request: Request, rows: int = 64, budget: int = 1
     engine.add(request)
     finished = sorted(engine.stream(), key=lambda done: done.row)
     state = State.cat([done.state for done in finished])
-    return replace(state, rows=request.state.rows.to(state.device)), engine.receipts
+    return replace(state, rows=request.state.rows.to(state.device)), receipts(finished)
+
+
+def receipts(finished: Sequence[Finished]) -> dict[str, Receipt]:
+    """What each method did for these rows, and in all."""
+    out: dict[str, Receipt] = {}
+    for done in finished:
+        for method, counts in done.receipts.items():
+            receipt = out.setdefault(method, Receipt(method))
+            receipt.rows[done.row] = dict(counts)
+            for name, count in counts.items():
+                receipt.counts[name] = receipt.counts.get(name, 0) + count
+    return out

@@ -16,7 +16,7 @@ from anylatent.build import TokenizerFolder, build_dataset, build_denoiser, buil
 from anylatent.data import Dataset, cache_folder
 from anylatent.denoiser import Denoiser
 from anylatent.editing.base import Editor
-from anylatent.engine import Engine, Request
+from anylatent.engine import Engine, Request, receipts
 from anylatent.guidance.base import Guidance
 from anylatent.guidance.classifier_free import ClassifierFree
 from anylatent.metrics.base import Evidence, Measure, TooFewSamples
@@ -290,7 +290,7 @@ class Run:
         made = State.cat([done.state for done in finished])
         made = State.of(made.streams, state.seeds.to(made.device))
         samples = self.tokenizer.decode(made)
-        return Samples(samples, asked, state.seeds.tolist(), made, engine.receipts, time.perf_counter() - started)
+        return Samples(samples, asked, state.seeds.tolist(), made, receipts(finished), time.perf_counter() - started)
 
     def save_samples(self, made: Samples, folder: Path) -> list[Path]:
         """Write samples as files people open, with a sheet, `samples.json` (seeds, conditions) and `receipts.json`."""

@@ -153,7 +153,25 @@ class Receipt:
     rows: dict[int, dict[str, float]] = field(default_factory=dict)
     note: str = ""
 
-    def add(self, name: str, row: int, amount: float = 1) -> None:
-        self.counts[name] = self.counts.get(name, 0) + amount
-        mine = self.rows.setdefault(row, {})
-        mine[name] = mine.get(name, 0) + amount
+
+class Tally:
+    """Counts by name and row id, kept as tensors while rows move; a row's are handed over when it is done."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, Tensor] = {}
+
+    def add(self, name: str, rows: Int[Tensor, " rows"], amounts: Tensor | float = 1.0) -> None:
+        """Add to the counts of these row ids (of which none is there twice, or `amounts` is one number)."""
+        if not len(rows):
+            return
+        counts = self._counts.get(name, torch.zeros(0))
+        more = int(rows.max()) + 1 - len(counts)
+        if more > 0:
+            counts = self._counts[name] = torch.cat((counts, torch.zeros(max(more, len(counts)))))
+        added = amounts.float().cpu() if isinstance(amounts, torch.Tensor) else torch.full((len(rows),), float(amounts))
+        counts.index_add_(0, rows.cpu(), added)
+
+    def of(self, row: int) -> dict[str, float]:
+        """The counts of a row that are not 0."""
+        found = {name: float(counts[row]) for name, counts in self._counts.items() if row < len(counts)}
+        return {name: count for name, count in found.items() if count}

@@ -8,7 +8,7 @@ from typing import ClassVar
 from anylatent.lazy import torch
 from anylatent.node import Node
 from anylatent.nn.sites import Call, Context, Site, Sites
-from anylatent.state import Receipt
+from anylatent.state import Tally
 from anylatent.types import Bool, Float, Int, Tensor
 
 Address = tuple[int, str]
@@ -72,12 +72,12 @@ class Visit:
     steps: Int[Tensor, " rows"]
     time: Float[Tensor, " rows"]
     store: Store
-    receipt: Receipt
+    tally: Tally
 
     def count(self, name: str, rows: Tensor, amount: float = 1) -> None:
         """Enter something in the receipt, for the rows where a mask `(B,)` is true."""
-        for i in rows.nonzero()[:, 0].tolist():
-            self.receipt.add(name, self.addresses[i][0], amount)
+        ids = torch.tensor([address[0] for address in self.addresses])
+        self.tally.add(name, ids[rows.cpu()], amount)
 
 
 class Hook(Node, family="hook"):

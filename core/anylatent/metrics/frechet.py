@@ -21,8 +21,8 @@ class Frechet(Metric, kind="frechet"):
     min_n: ClassVar[int] = 10
 
     features: Features = Field(description="Where distances are measured: a plugin's network, or `flat`.")
-    limit: int = Field(20_000, ge=20, description="Real samples to use at most.")
-    rounds: int = Field(100, ge=20, description="Bootstrap rounds of the interval.")
+    limit: int = Field(default=20_000, ge=20, description="Real samples to use at most.")
+    rounds: int = Field(default=100, ge=20, description="Bootstrap rounds of the interval.")
 
     def compute(self, evidence: Evidence) -> list[Measure]:
         self.require(len(evidence.samples))

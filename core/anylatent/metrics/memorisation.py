@@ -24,8 +24,8 @@ class Memorisation(Metric, kind="memorisation"):
     min_n: ClassVar[int] = 10
 
     features: Features = Field(description="Where distances are measured: a plugin's network, or `flat`.")
-    quantile: float = Field(0.01, gt=0, lt=0.5, description="Held-out samples that count as too close.")
-    limit: int = Field(100_000, ge=20, description="Training samples to look through at most.")
+    quantile: float = Field(default=0.01, gt=0, lt=0.5, description="Held-out samples that count as too close.")
+    limit: int = Field(default=100_000, ge=20, description="Training samples to look through at most.")
 
     def compute(self, evidence: Evidence) -> list[Measure]:
         self.require(len(evidence.samples))

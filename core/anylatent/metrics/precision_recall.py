@@ -22,8 +22,8 @@ class PrecisionRecall(Metric, kind="precision-recall"):
     min_n: ClassVar[int] = 10
 
     features: Features = Field(description="Where distances are measured: a plugin's network, or `flat`.")
-    neighbours: int = Field(3, ge=1, le=9, description="k: which nearest neighbour a ball reaches to.")
-    limit: int = Field(20_000, ge=20, description="Real samples to use at most.")
+    neighbours: int = Field(default=3, ge=1, le=9, description="k: which nearest neighbour a ball reaches to.")
+    limit: int = Field(default=20_000, ge=20, description="Real samples to use at most.")
 
     def compute(self, evidence: Evidence) -> list[Measure]:
         self.require(len(evidence.samples))
@@ -43,8 +43,8 @@ class DensityCoverage(Metric, kind="density-coverage"):
     min_n: ClassVar[int] = 10
 
     features: Features = Field(description="Where distances are measured: a plugin's network, or `flat`.")
-    neighbours: int = Field(5, ge=1, le=9, description="k: which nearest neighbour a ball reaches to.")
-    limit: int = Field(20_000, ge=20, description="Real samples to use at most.")
+    neighbours: int = Field(default=5, ge=1, le=9, description="k: which nearest neighbour a ball reaches to.")
+    limit: int = Field(default=20_000, ge=20, description="Real samples to use at most.")
 
     def compute(self, evidence: Evidence) -> list[Measure]:
         self.require(len(evidence.samples))

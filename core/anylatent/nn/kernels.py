@@ -9,10 +9,10 @@ import os
 import time
 from functools import cache
 from statistics import median
-from weakref import WeakKeyDictionary
 
 import torch
 from torch.nn import functional as F
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from anylatent.types import Bool, Float, Tensor
 
@@ -69,7 +69,7 @@ def _measured_gain() -> float:
         return seconds(lambda: F.linear(x, weight)) / seconds(lambda: _packed_linear(x, weight, None))
 
 
-_packs: WeakKeyDictionary[Tensor, tuple[int, Tensor]] = WeakKeyDictionary()
+_packs = WeakTensorKeyDictionary()
 
 
 def _packed_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

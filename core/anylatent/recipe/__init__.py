@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from anylatent.recipe.document import Mistake, RecipeError
+    from anylatent.recipe.json_schema import schema
     from anylatent.recipe.loading import load, read
     from anylatent.recipe.migrations import VERSION
     from anylatent.recipe.model import Recipe
-    from anylatent.recipe.schema import schema
     from anylatent.recipe.writing import dump
 
 __all__ = ["VERSION", "Mistake", "Recipe", "RecipeError", "dump", "load", "read", "schema"]
@@ -24,6 +24,7 @@ _HOMES = {
     "dump": "writing",
     "load": "loading",
     "read": "loading",
+    "schema": "json_schema",
 }
 
 

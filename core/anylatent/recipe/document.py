@@ -49,7 +49,7 @@ class RecipeError(ValueError):
         count = len(self.mistakes)
         lines = [str(mistake) for mistake in self.mistakes[:SHOWN]]
         more = [f"… and {count - SHOWN} more"] if count > SHOWN else []
-        return "\n  ".join([f"{count} mistake{'s' if count > 1 else ''} in the recipe:", *lines, *more])
+        return "\n  ".join([f"{count} mistake{'s' if count > 1 else ''}:", *lines, *more])
 
 
 @dataclass

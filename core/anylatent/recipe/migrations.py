@@ -15,12 +15,16 @@ MIGRATIONS: Mapping[int, Migration] = {}
 
 
 def migrate(document: Document, migrations: Mapping[int, Migration] = MIGRATIONS, current: int = VERSION) -> None:
-    """Bring the data to the current version, in place. A version that cannot be read is noted as a mistake; none means the current one."""
+    """Bring the data to the current version, in place; without a version it is taken for current.
+
+    Errors: `RecipeError` for a version that cannot be read: the rest is then not worth judging.
+    """
     version = document.data.get("anylatent", current)
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        document.mistake(("anylatent",), f"expected a version of the recipe language, 1 to {current}, given {shown(version)}")
+        document.mistake(("anylatent",), f"expected a version of the recipe language, 1 to {current}; given {shown(version)}")
     elif version > current:
         document.mistake(("anylatent",), f"this recipe is of version {version}, this anylatent reads up to {current}: upgrade anylatent")
+        document.check()
     else:
         for older in range(version, current):
             document.data = migrations[older](document.data) | {"anylatent": older + 1}

@@ -175,6 +175,6 @@ class _Reader:
             return event.value
         value = scalar(event.value)
         if isinstance(value, float) and not math.isfinite(value):
-            self.result.mistake(path, f"expected a finite number, given {event.value[:40]}")
+            self.result.mistake(path, f"expected a finite number; given {event.value[:40]}")
             return 0.0
         return value

@@ -75,7 +75,7 @@ def _note_booleans(document: Document, outline: Outline) -> None:
         elif isinstance(data, bool):
             accepted = set(options(outline.annotation(path)))
             if accepted & {int, float} and bool not in accepted:
-                document.mistake(path, f"expected a number, given {shown(data)}")
+                document.mistake(path, f"expected a number; given {shown(data)}")
 
     walk(document.data, ())
 
@@ -94,8 +94,8 @@ def _note(document: Document, outline: Outline, problem: Mapping[str, Any]) -> N
     elif kind == "value_error":
         document.mistake(path, problem["msg"].removeprefix("Value error, "))
     else:
-        text = problem["msg"].replace("Input should be ", "").replace("Input should ", "something that should ")
-        document.mistake(path, f"expected {_expected(outline, path, text)}, given {shown(given)}")
+        advice = f": write `{{kind: {given}}}`" if isinstance(given, str) and given in _kinds_at(outline, path) else ""
+        document.mistake(path, f"expected {_expected(outline, path, _bare(problem['msg']))}; given {shown(given)}{advice}")
 
 
 def _unknown(outline: Outline, path: Path) -> str:
@@ -103,17 +103,24 @@ def _unknown(outline: Outline, path: Path) -> str:
     spec = outline.spec(tuple(parent))
     known = sorted(spec.model_fields) if spec else []
     near = get_close_matches(str(key)[:80], known, n=1)
-    text = f"unknown key '{str(key)[:80]}'"
-    return f"{text}; did you mean '{near[0]}'?" if near else f"{text}: expected one of {', '.join(known) or 'none'}"
+    expected = f"; did you mean '{near[0]}'?" if near else f": expected one of {', '.join(known)}" if known else ": none is expected"
+    return f"unknown key '{str(key)[:80]}'{expected}"
 
 
 def _expected(outline: Outline, path: Path, otherwise: str) -> str:
     family = family_of(outline.annotation(path))
-    if family is None:
-        return otherwise
-    article = "an" if family.family[0] in "aeiou" else "a"
-    choices = ", ".join(outline.components.kinds(family.family)) or "none installed"
-    return f"{article} {family.family}, as `{{kind: …}}` with one of: {choices}"
+    return f"{family.family} as `{{kind: …}}`, one of: {', '.join(_kinds_at(outline, path)) or 'none installed'}" if family else otherwise
+
+
+def _kinds_at(outline: Outline, path: Path) -> list[str]:
+    family = family_of(outline.annotation(path))
+    return outline.components.kinds(family.family) if family else []
+
+
+def _bare(message: str) -> str:
+    """What pydantic expects, without its way of saying so."""
+    text = message.removeprefix("Input should be ").removeprefix("Input should ").split(", unable to parse")[0]
+    return f"a number {text}" if text.startswith(("greater", "less")) else text
 
 
 def _path(location: tuple[str | int, ...], data: Any) -> Path:

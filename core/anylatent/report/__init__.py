@@ -4,6 +4,6 @@ It knows no run folder, no modality and no network: whoever has the facts fills 
 """
 
 from anylatent.report.facts import Picture, Preview, ReportFacts, Section, StageTime
-from anylatent.report.page import render, write
+from anylatent.report.page import render
 
-__all__ = ["Picture", "Preview", "ReportFacts", "Section", "StageTime", "render", "write"]
+__all__ = ["Picture", "Preview", "ReportFacts", "Section", "StageTime", "render"]

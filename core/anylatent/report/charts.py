@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,6 +35,7 @@ _STYLE = {
     "ytick.color": _INK,
     "xtick.major.size": 3,
     "ytick.major.size": 0,
+    "ytick.minor.size": 0,
     "axes.formatter.useoffset": False,
 }
 
@@ -55,14 +57,16 @@ def _figure(stage: str, series: Mapping[str, Sequence[tuple[float, float]]]) -> 
     from matplotlib.figure import Figure
 
     small = [name for name, points in series.items() if name != "loss" and len({value for _, value in points}) > 1][:6]
-    with mpl.rc_context(_STYLE | {"svg.hashsalt": stage}):
-        rows = 1 + math.ceil(len(small) / 3)
+    style: dict[Any, Any] = {**_STYLE, "svg.hashsalt": stage}
+    with mpl.rc_context(style):
+        columns = min(3, max(1, len(small)))
+        rows = 1 + math.ceil(len(small) / columns)
         figure = Figure(figsize=(10, 3.1 + 1.25 * (rows - 1)), layout="constrained")
         FigureCanvasAgg(figure)
-        grid = figure.add_gridspec(rows, 3, height_ratios=[3.1] + [1.0] * (rows - 1))
+        grid = figure.add_gridspec(rows, columns, height_ratios=[3.1] + [1.0] * (rows - 1))
         _loss(figure.add_subplot(grid[0, :]), series["loss"])
         for place, name in enumerate(small):
-            _small(figure.add_subplot(grid[1 + place // 3, place % 3]), name, series[name])
+            _small(figure.add_subplot(grid[1 + place // columns, place % columns]), name, series[name])
         return _svg(figure)
 
 
@@ -75,6 +79,8 @@ def _loss(axes: Any, points: Sequence[tuple[float, float]]) -> None:
     low, high = min(smooth), max(smooth)
     if low > 0 and high / low > 10:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("")
     else:
         # The first steps would press the rest flat: they may leave at the top.
         tail = sorted(values)[: max(2, int(len(values) * 0.98))]
@@ -122,8 +128,7 @@ def _svg(figure: Any) -> str:
     written = io.StringIO()
     figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = written.getvalue()
-    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     for colour, variable in _OF_THE_PAGE.items():
         text = text.replace(colour, variable)
-    start, end = text.index("<metadata>"), text.index("</metadata>") + len("</metadata>")
-    return (text[:start] + text[end:]).replace("'DejaVu Sans'", "var(--sans)")
+    return text.replace("'DejaVu Sans'", "var(--sans)")

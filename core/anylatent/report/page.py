@@ -2,9 +2,9 @@
 
 import base64
 import math
-import os
 import re
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from anylatent.metrics.base import Measure
     from anylatent.state import Receipt
 
-ROOM_PX = {"alone": (960, 640), "one of several": (476, 640), "strip": (640, 176)}
+ROOM_PX = {"alone": (960, 640), "one of several": (476, 640), "strip": (640, 640)}
 """Width and height that a small picture is enlarged to fill, by a whole factor, its pixels square."""
+
+PREVIEWS = 12
+"""At most so many previews are shown: the first, the last, and some evenly between."""
 
 
 def render(facts: ReportFacts) -> str:
@@ -32,19 +35,12 @@ def render(facts: ReportFacts) -> str:
     return page.render(
         facts=facts,
         style=Markup((Path(__file__).parent / "report.css").read_text()),
+        previews=spread(facts.previews, PREVIEWS),
         curves={stage: Markup(svg) for stage, svg in curves(facts.log).items()},
         measures=[dict(measure=measure) | marks(measure) | rounded(measure) for measure in facts.measures],
         receipts=[dict(receipt=receipt, counts=tallies(receipt)) for receipt in facts.receipts],
         total_s=sum(stage.seconds for stage in facts.stages),
     )
-
-
-def write(facts: ReportFacts, path: Path) -> Path:
-    """Render to `path`, which is whole or not there."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(render(facts), encoding="utf-8")
-    os.replace(part, path)
-    return path
 
 
 def number(value: Any) -> str:
@@ -72,6 +68,13 @@ def duration(seconds: float) -> str:
         return f"{rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def spread(things: Sequence[Any], count: int) -> list[Any]:
+    """At most `count` of them, evenly spaced, both ends included."""
+    if len(things) <= count:
+        return list(things)
+    return [things[round(place * (len(things) - 1) / (count - 1))] for place in range(count)]
 
 
 def picture(png: bytes, caption: str, room: str) -> Markup:

@@ -11,7 +11,7 @@ from anylatent.types import Float, Tensor
 class Heun(Solver, kind="heun"):
     """The explicit trapezoidal rule, second order (Karras et al. 2022, 2206.00364, algorithm 1, lines 4 to 9).
 
-    A step that ends at t = 0 is Euler's: the velocity there divides by sigma = 0, and no training sees it.
+    A step that ends at t = 0 is Euler's, the prediction: the velocity there divides by sigma = 0, and no training sees it.
     """
 
     order: ClassVar[int] = 2
@@ -20,9 +20,10 @@ class Heun(Solver, kind="heun"):
     def step(self, x: Float[Tensor, "rows tokens width"], memory: Memory, move: Move) -> Steps:
         path, t, s = move.path, move.t, move.s
         assert isinstance(path, GaussianPath), "checked by `supports`"
-        here = path.velocity((yield Query(x, t)), x, t)
-        guess = x + (s - t) * here
+        data = yield Query(x, t)
+        here = path.velocity(data, x, t)
         inside = s > 0
+        guess = torch.where(inside, x + (s - t) * here, data)
         rows = inside.flatten(1).any(1)
         if not rows.any():
             return guess, memory

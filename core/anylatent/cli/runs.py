@@ -1,0 +1,191 @@
+"""Commands that make, continue, use and judge runs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from anylatent.cli import Interrupted
+
+if TYPE_CHECKING:
+    from anylatent.run import Run, Samples
+
+Source = Annotated[Path, typer.Argument(metavar="RECIPE|RUN", help="A recipe, or the folder of a run to go on with.", show_default=False)]
+Folder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.", show_default=False)]
+Overrides = Annotated[list[str], typer.Argument(metavar="[KEY=VALUE]", help="Changes to the recipe: train.steps=100", show_default=False)]
+Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="The run's folder; else runs/NAME.", show_default=False)]
+Count = Annotated[int | None, typer.Option(min=1, metavar="N", help="How many.", show_default=False)]
+Seed = Annotated[int | None, typer.Option(min=0, metavar="N", help="Of the first sample; each has its own.", show_default=False)]
+StepCount = Annotated[int | None, typer.Option("--steps", min=1, metavar="N", help="Steps of the solver.", show_default=False)]
+Condition = Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="What samples are asked to be; several conditions, several options.")]
+SolverText = Annotated[str, typer.Option("--solver", metavar="KIND|{…}", help="A solver's kind, or its node: '{kind: …}'.")]
+GuidanceText = Annotated[str, typer.Option("--guidance", metavar="SCALE|{…}", help="A scale of classifier-free guidance, or a node: '{kind: …}'.")]
+Weights = Annotated[str, typer.Option(metavar="NAME", help="trained, or ema-0.999.", show_default=False)]
+SampleFolder = Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Where samples are written; else a new folder in the run.", show_default=False)]
+
+
+def run(source: Source, overrides: Overrides = [], out: Out = None) -> None:  # noqa: B006
+    """Everything a recipe says: train, sample, evaluate, report. Run it again to go on where it stopped."""
+    from anylatent.cli.progress import follow
+
+    opened = _opened(source, overrides, out)
+    from anylatent.run import execute
+
+    with _resumable("run", opened.folder):
+        follow(execute(opened))
+    _show_evaluation(opened.folder)
+    print(f"report: {opened.folder / 'report.html'}")
+
+
+def train(source: Source, overrides: Overrides = [], out: Out = None) -> None:  # noqa: B006
+    """Train what is not trained yet, from where it stopped."""
+    from anylatent.cli.progress import follow
+
+    opened = _opened(source, overrides, out)
+    with _resumable("train", opened.folder):
+        follow(opened.train())
+    print(f"trained: {opened.folder}")
+
+
+def sample(
+    folder: Folder,
+    count: Count = None,
+    condition: Condition = [],  # noqa: B006
+    seed: Seed = None,
+    steps: StepCount = None,
+    solver: SolverText = "",
+    guidance: GuidanceText = "",
+    weights: Weights = "",
+    size: Annotated[int | None, typer.Option(min=1, metavar="N", help="Tokens of each sample, where samples differ in size.", show_default=False)] = None,
+    out: SampleFolder = None,
+) -> None:
+    """Make samples with a run's weights, as files that people open.
+
+    What no option says is as the recipe says.
+    """
+    from anylatent.cli import requests
+    from anylatent.cli.progress import watching
+
+    opened = _open(folder)
+    target = _new_folder(out, opened.folder / "sampled")
+    asked = requests.conditions(opened.recipe, condition)
+    changes = requests.changes(solver, guidance)
+    with watching() as watch:
+        made = opened.sample(count, asked or None, seed, steps=steps, weights=weights, size=size, watch=watch, **changes)
+    _show_samples(opened, made, target)
+
+
+def edit(
+    folder: Folder,
+    editor: Annotated[str, typer.Option(metavar="KIND|{…}", help="An editor's kind, or its node: '{kind: …}'.")] = "masked-completion",
+    change: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="A field of the editor: tokens=[0,0.5]")] = [],  # noqa: B006
+    given: Annotated[list[Path], typer.Option(metavar="FILE", help="A sample to edit; several are edited in turn.")] = [],  # noqa: B006
+    from_data: Annotated[int, typer.Option(min=0, metavar="N", help="Edit the first N held-out samples of the data set.")] = 0,
+    count: Annotated[int | None, typer.Option(min=1, metavar="N", help="How many to make; else one of each given.", show_default=False)] = None,
+    condition: Condition = [],  # noqa: B006
+    seed: Seed = None,
+    steps: StepCount = None,
+    solver: SolverText = "",
+    guidance: GuidanceText = "",
+    weights: Weights = "",
+    out: SampleFolder = None,
+) -> None:
+    """Make samples out of given ones: keep a part, remake the rest.
+
+    What no option says is as the recipe says.
+    """
+    from anylatent.cli import requests
+    from anylatent.cli.progress import watching
+
+    node = requests.editor(editor, change)
+    opened = _open(folder)
+    target = _new_folder(out, opened.folder / "edited")
+    samples = requests.given_samples(opened, given, from_data)
+    asked = requests.conditions(opened.recipe, condition)
+    changes = requests.changes(solver, guidance)
+    with watching() as watch:
+        made = opened.edit(node, samples, count, asked or None, seed, steps=steps, weights=weights, watch=watch, **changes)
+    _show_samples(opened, made, target)
+
+
+def evaluate(folder: Folder) -> None:
+    """Judge fresh samples by the recipe's metrics."""
+    from anylatent.cli.progress import watching
+
+    opened = _open(folder)
+    if not opened.recipe.evaluate:
+        raise ValueError(f"the recipe of {folder} names no metric: add some under `evaluate`")
+    with watching() as watch:
+        made = opened.sample(watch=watch)
+    opened.evaluate(made)
+    _show_evaluation(opened.folder)
+
+
+def report(folder: Folder) -> None:
+    """Write report.html again, from what the run's folder holds."""
+    print(_open(folder).report())
+
+
+def _opened(source: Path, overrides: list[str], out: Path | None) -> "Run":
+    """The run of a folder, or a new one of a recipe; the recipe is judged before torch is imported."""
+    if source.is_dir():
+        if overrides or out:
+            raise ValueError(f"{source} is a run, whose recipe is fixed: overrides and --out need a recipe, such as {source / 'recipe.yaml'}")
+        return _open(source)
+    from anylatent.recipe import load
+
+    recipe = load(source, overrides=overrides)
+    from anylatent.run import Run
+
+    folder = out or Path("runs") / (recipe.name or "unnamed")
+    known = (folder / "recipe.yaml").exists()
+    made = Run.create(recipe, folder)
+    print(f"{'going on with' if known else 'run'}: {folder}", flush=True)
+    return made
+
+
+def _open(folder: Path) -> "Run":
+    from anylatent.run import Run
+
+    return Run.open(folder)
+
+
+@contextmanager
+def _resumable(command: str, folder: Path) -> Iterator[None]:
+    """Says how to go on when a person stops a training."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"\nstopped; to go on from the last checkpoint: anylatent {command} {folder}") from None
+
+
+def _new_folder(out: Path | None, beside: Path) -> Path:
+    """`out` if it is free, or the next numbered folder: samples are written as a whole folder, and never over another."""
+    if out is None:
+        return next(path for number in range(1, 10**6) if not (path := beside / f"{number:03d}").exists())
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"--out {out} exists and is not an empty folder: choose another")
+    return out
+
+
+def _show_samples(opened: "Run", made: "Samples", target: Path) -> None:
+    from anylatent.cli.text import duration
+
+    opened.save_samples(made, target)
+    for name, receipt in made.receipts.items():
+        counts = ", ".join(f"{what} {amount:g}" for what, amount in receipt.counts.items()) or "nothing"
+        print(f"{name}: {counts}" + (f" ({receipt.note})" if receipt.note else ""))
+    print(f"{len(made)} samples in {duration(made.seconds)}: {target}")
+
+
+def _show_evaluation(folder: Path) -> None:
+    from anylatent.cli.text import measured
+    from anylatent.files import read_json
+    from anylatent.metrics.base import Measure
+
+    file = folder / "evaluation.json"
+    if file.exists():
+        entries: list[dict[str, Any]] = read_json(file)
+        print(measured(Measure(**entry) for entry in entries))

@@ -1,0 +1,117 @@
+"""Denoisers that are known exactly, to test methods against.
+
+Every oracle is a mixture over whole samples: component k has the mean `means[k]` `(N, C)` and one standard deviation for
+all channels. One component is the Gaussian oracle; standard deviations of 0 make a discrete one, whose samples are a
+finite set (with one-hot `means`: a categorical distribution).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from anylatent.condition import Condition
+from anylatent.conditioners.base import Conditioner, Conditions
+from anylatent.conditioners.config import ConditionerConfig
+from anylatent.denoiser import Corruption, Denoiser, ModulationCache
+from anylatent.nn.backbone import Backbone
+from anylatent.nn.sites import Sites
+from anylatent.paths.base import GaussianPath
+from anylatent.spec import AxisSpec, StreamSpec
+from anylatent.state import State, Stream
+from anylatent.types import Float, Int, Tensor
+
+
+class _Label(Conditioner):
+    """Component k of the mixture as a one-hot vector; the null is all of them."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(ConditionerConfig.model_construct(slot="global", dropout=0.1))
+        self.count = count
+
+    def forward(self, raw: Sequence[Any | None]) -> Tensor:
+        return torch.stack([torch.ones(self.count) if k is None else nn.functional.one_hot(torch.tensor(k), self.count).float() for k in raw])
+
+
+class _Opaque(Backbone):
+    """A backbone without sites or numbers: an oracle needs none."""
+
+    def modulate(self, levels: Float[Tensor, "rows levels"], vector: Float[Tensor, "rows width"]) -> Float[Tensor, "rows levels numbers"]:
+        return levels[..., None][..., :0]
+
+    def forward(
+        self,
+        values: Mapping[str, Tensor],
+        state: State,
+        modulation: Float[Tensor, "rows levels numbers"],
+        level: Int[Tensor, "rows tokens"] | None,
+        condition: Condition,
+        sites: Sites | None = None,
+    ) -> dict[str, Tensor]:
+        raise NotImplementedError("an oracle predicts without a backbone")
+
+
+class MixtureOracle(Denoiser):
+    """The exact E[x0 | x_t] of a mixture of isotropic Gaussians over samples `(N, C)`, on any Gaussian path.
+
+    `weights` `(K,)`, `means` `(K, N, C)`, `stds` `(K,)`. The condition `component` selects one; the null is the mixture.
+    """
+
+    def __init__(self, path: GaussianPath, weights: Tensor, means: Float[Tensor, "components tokens width"], stds: Tensor) -> None:
+        components, tokens, width = means.shape
+        axes = (AxisSpec(name="i", unit="1"),)
+        spec = StreamSpec(name="tokens", width=width, axes=axes, order="sequence")
+        conditions = Conditions(components, {"component": _Label(components)})
+        super().__init__(_Opaque((spec,), components), conditions, {"tokens": Corruption(path, "data")})
+        self.anchor = nn.Parameter(torch.zeros(()))
+        self.gaussian = path
+        self.weights, self.means, self.stds = weights, means, stds
+        self.calls = 0
+        """Rows that were asked, over all calls: what a receipt must say."""
+
+    @staticmethod
+    def gauss(path: GaussianPath, mean: Float[Tensor, "tokens width"], std: float) -> "MixtureOracle":
+        """One Gaussian."""
+        return MixtureOracle(path, torch.ones(1), mean[None], torch.tensor([std]))
+
+    @staticmethod
+    def atoms(path: GaussianPath, samples: Float[Tensor, "components tokens width"], weights: Tensor) -> "MixtureOracle":
+        """A finite set of samples with their probabilities."""
+        return MixtureOracle(path, weights, samples, torch.zeros(len(samples)))
+
+    def layout(self, seeds: Sequence[int]) -> State:
+        """Empty rows to sample into."""
+        _, tokens, width = self.means.shape
+        positions = torch.arange(tokens, dtype=torch.float32)[None, :, None].expand(len(seeds), -1, -1)
+        return State.of({"tokens": Stream.of(torch.zeros(len(seeds), tokens, width), positions)}, seeds)
+
+    def forward(
+        self, state: State, condition: Condition, sites: Sites | None = None, modulations: ModulationCache | None = None
+    ) -> dict[str, Tensor]:
+        stream = state["tokens"]
+        self.calls += len(state)
+        t = stream.time.amax(1)[:, None, None].to(stream.values.dtype)
+        return {"tokens": self.posterior_mean(stream.values, t, condition.vector)}
+
+    def posterior_mean(self, x: Float[Tensor, "rows tokens width"], t: Tensor, chosen: Float[Tensor, "rows components"]) -> Tensor:
+        """E[x0 | x_t = x]; `t` broadcasts; `chosen` weighs the components."""
+        alpha, sigma = self.gaussian.alpha(t)[..., None], self.gaussian.sigma(t)[..., None]
+        means, stds = self.means.to(x.dtype)[None], self.stds.to(x.dtype)[None, :, None, None]
+        variance = (alpha * stds) ** 2 + sigma**2
+        away = x[:, None] - alpha * means
+        size = x.shape[1] * x.shape[2]
+        log_p = -(away**2 / (2 * variance)).sum((2, 3)) - size / 2 * variance[:, :, 0, 0].log()
+        share = (log_p + (self.weights * chosen).to(x.dtype).log()).softmax(1)[:, :, None, None]
+        return (share * (means + alpha * stds**2 / variance * away)).sum(1)
+
+    def flow(self, x: Float[Tensor, "rows tokens width"], t: Tensor, s: Tensor) -> Tensor:
+        """Where the probability-flow ODE takes `x` from time `t` to `s`, exactly. For one component only."""
+        assert len(self.weights) == 1, "the flow of a mixture has no closed form"
+
+        def moments(t: Tensor) -> tuple[Tensor, Tensor]:
+            alpha, sigma = self.gaussian.alpha(t), self.gaussian.sigma(t)
+            return alpha * self.means[0].to(x.dtype), ((alpha * self.stds[0].to(x.dtype)) ** 2 + sigma**2).sqrt()
+
+        (mean_t, std_t), (mean_s, std_s) = moments(t), moments(s)
+        return mean_s + (x - mean_t) / std_t * std_s

@@ -1,0 +1,71 @@
+import pytest
+import torch
+
+from anylatent.denoiser_config import DiTConfig
+from anylatent.nn import kernels
+from anylatent.spec import AxisSpec, StreamSpec
+from anylatent.testing.backbones import BackboneCase, BackboneContract, two_stream_specs
+
+
+class TestDiT(BackboneContract):
+    @pytest.fixture(
+        scope="class",
+        params=[
+            (StreamSpec(name="tokens", width=3, axes=tuple(AxisSpec(name=name, unit="1") for name in "zyx"), order="grid"),),
+            two_stream_specs(),
+        ],
+        ids=["three axes", "two streams"],
+    )
+    @classmethod
+    def case(cls, request: pytest.FixtureRequest) -> BackboneCase:
+        return BackboneCase(DiTConfig(depth=2, width=32, heads=2), request.param)
+
+
+def test_rotary_attention_sees_only_differences_of_coordinates() -> None:
+    from anylatent.nn.layers import rotary, turn
+
+    q, k = torch.randn(2, 1, 1, 5, 12, generator=torch.Generator().manual_seed(0))
+    positions = torch.rand(1, 5, 2, generator=torch.Generator().manual_seed(1)) * 9
+
+    def scores(shift: float) -> torch.Tensor:
+        angles = rotary(positions + shift, 12)
+        return turn(q, angles) @ turn(k, angles).transpose(-1, -2)
+
+    torch.testing.assert_close(scores(0.0), scores(3.7), atol=1e-4, rtol=1e-4)
+    assert rotary(positions[..., :0], 12) is None
+
+
+def test_a_width_that_heads_cannot_share_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"width 30 cannot be shared by 4 heads of even width: choose a multiple of 8"):
+        DiTConfig(width=30, heads=4)
+
+
+def test_every_matrix_product_has_a_role() -> None:
+    from anylatent.nn.layers import Linear
+
+    network = DiTConfig(depth=1, width=16, heads=2).build(two_stream_specs(), cross=True)
+    linears = [module for module in network.modules() if isinstance(module, torch.nn.Linear)]
+    assert all(isinstance(module, Linear) for module in linears)
+    roles = {module.role for module in linears if isinstance(module, Linear)}
+    assert roles == {"qkv", "q", "kv", "out", "mlp_in", "mlp_out", "modulation", "embed", "readout"}
+
+
+class TestKernels:
+    def test_the_packed_product_is_the_plain_one_and_follows_its_weight(self) -> None:
+        x, weight, bias = torch.randn(300, 64), torch.randn(48, 64), torch.randn(48)
+        with torch.no_grad():
+            for _ in range(2):
+                torch.testing.assert_close(
+                    kernels._packed_linear(x, weight, bias), torch.nn.functional.linear(x, weight, bias), atol=1e-4, rtol=1e-4
+                )
+                weight.mul_(2)  # a pack made of the old weight would now be wrong
+
+    def test_the_choice_can_be_fixed_and_is_checked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        kernels.linear_kernel.cache_clear()
+        monkeypatch.setenv("ANYLATENT_KERNELS", "onednn")
+        assert kernels.linear_kernel() == "onednn"
+        kernels.linear_kernel.cache_clear()
+        monkeypatch.setenv("ANYLATENT_KERNELS", "fast")
+        with pytest.raises(ValueError, match="ANYLATENT_KERNELS is 'fast': expected auto, torch or onednn"):
+            kernels.linear_kernel()
+        kernels.linear_kernel.cache_clear()
