@@ -51,9 +51,9 @@ $(BIN)/python:
 	$(PYTHON) -m pip --python $@ install --quiet -c constraints.txt pip
 
 $(VENV)/.user: $(DESCRIPTIONS) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -c constraints.txt $(DISTRIBUTIONS)
+	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt $(DISTRIBUTIONS)
 	touch $@
 
 $(VENV)/.developer: $(DESCRIPTIONS) | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -c constraints.txt $(DISTRIBUTIONS) --group dev
+	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt $(DISTRIBUTIONS) --group dev
 	touch $(VENV)/.user $@

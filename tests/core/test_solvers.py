@@ -40,10 +40,11 @@ def test_on_straight_paths_euler_is_ddim() -> None:
     torch.testing.assert_close(Euler().table(Rectified(), times), DDIM().table(Rectified(), times))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # diffusers converts tensors as numpy 1 did
 class TestAgainstDiffusers:
     """The same times, noise and predictions through diffusers' schedulers: trajectories agree to 1e-4."""
 
-    N = 12
+    N = 10
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -101,7 +102,7 @@ class TestAgainstDiffusers:
 
         scheduler = diffusers.DPMSolverMultistepScheduler(
             beta_schedule="squaredcos_cap_v2", algorithm_type="dpmsolver++", solver_order=2, lower_order_final=True, final_sigmas_type="zero",
-            timestep_spacing="trailing",
+            timestep_spacing="trailing", prediction_type="sample",
         )  # fmt: skip
         scheduler.set_timesteps(self.N)
         sigmas = scheduler.sigmas.double()  # sigma / alpha
@@ -109,6 +110,6 @@ class TestAgainstDiffusers:
         times = sigmas.atan() * 2 / torch.pi
         x = start = torch.randn(4, 3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         for t, time in zip(scheduler.timesteps, times[:-1], strict=True):
-            data = own.posterior_mean(x, time.expand(4, 1, 1), torch.ones(4, 2))
-            x = scheduler.step(own.gaussian.to_noise(data, x, time), t, x).prev_sample
+            data = own.posterior_mean(x.double(), time.expand(4, 1, 1), torch.ones(4, 2))
+            x = scheduler.step(data, t, x).prev_sample
         torch.testing.assert_close(walk(DPMpp2M(), own, start, times), x.double(), atol=1e-4, rtol=1e-4)

@@ -30,37 +30,52 @@ if TYPE_CHECKING:
     from anylatent.testing.solvers import SolverContract
     from anylatent.testing.tokenizers import TokenizerCase, TokenizerContract
 
-_HOMES = {
-    "BackboneCase": "backbones",
-    "BackboneContract": "backbones",
-    "ConditionerCase": "conditioners",
-    "ConditionerContract": "conditioners",
-    "DatasetCase": "datasets",
-    "DatasetContract": "datasets",
-    "EditorCase": "editors",
-    "EditorContract": "editors",
-    "GuidanceContract": "guidance",
-    "HookContract": "hooks",
-    "Listed": "metrics",
-    "MetricCase": "metrics",
-    "MetricContract": "metrics",
-    "MixtureOracle": "oracles",
-    "ModalityCase": "modalities",
-    "ModalityContract": "modalities",
-    "PathContract": "paths",
-    "SolverContract": "solvers",
-    "TokenizerCase": "tokenizers",
-    "TokenizerContract": "tokenizers",
-    "difference": "comparing",
-    "random_state": "backbones",
-    "shaken": "backbones",
-    "two_stream_specs": "backbones",
-}
+__all__ = [
+    "BackboneCase",
+    "BackboneContract",
+    "ConditionerCase",
+    "ConditionerContract",
+    "DatasetCase",
+    "DatasetContract",
+    "EditorCase",
+    "EditorContract",
+    "GuidanceContract",
+    "HookContract",
+    "Listed",
+    "MetricCase",
+    "MetricContract",
+    "MixtureOracle",
+    "ModalityCase",
+    "ModalityContract",
+    "PathContract",
+    "SolverContract",
+    "TokenizerCase",
+    "TokenizerContract",
+    "difference",
+    "random_state",
+    "shaken",
+    "two_stream_specs",
+]
 
-__all__ = [*_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
+_ROOMS = {
+    "backbones": ("BackboneCase", "BackboneContract", "random_state", "shaken", "two_stream_specs"),
+    "comparing": ("difference",),
+    "conditioners": ("ConditionerCase", "ConditionerContract"),
+    "datasets": ("DatasetCase", "DatasetContract"),
+    "editors": ("EditorCase", "EditorContract"),
+    "guidance": ("GuidanceContract",),
+    "hooks": ("HookContract",),
+    "metrics": ("Listed", "MetricCase", "MetricContract"),
+    "modalities": ("ModalityCase", "ModalityContract"),
+    "oracles": ("MixtureOracle",),
+    "paths": ("PathContract",),
+    "solvers": ("SolverContract",),
+    "tokenizers": ("TokenizerCase", "TokenizerContract"),
+}
+_HOMES = {name: room for room, names in _ROOMS.items() for name in names}
 
 if "pytest" in sys.modules:  # failures then show the values that were compared
-    sys.modules["pytest"].register_assert_rewrite("anylatent.testing")
+    sys.modules["pytest"].register_assert_rewrite(*(f"{__name__}.{room}" for room in _ROOMS))
 
 
 def __getattr__(name: str) -> Any:

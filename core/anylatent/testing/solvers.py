@@ -84,7 +84,7 @@ class SolverContract:
         oracle = MixtureOracle.gauss(path, torch.tensor([[0.7, -0.4, 0.1, 0.0]]), 0.5)
         rows = 2048
         schedule = Rho(rho=3, ratio_min=0.01, ratio_max=50) if path.kind == "edm" else Uniform()
-        request = Request(oracle.layout(range(rows)), oracle.conditions([{}] * rows), Sampling(steps=60, solver=solver, schedule=schedule))
+        request = Request(oracle.layout(range(rows)), oracle.conditions([{}] * rows), Sampling(steps=60 if solver.order > 1 else 200, solver=solver, schedule=schedule))
         state, _ = sample(oracle, request, rows=rows)
         values = state["tokens"].values[:, 0]
         error = 4 * 0.5 / math.sqrt(rows)

@@ -171,7 +171,8 @@ class TokenizerContract:
         samples = tokenizer.decode(state)
         assert len(samples) == len(state)
         backwards = list(range(len(state)))[::-1]
-        junk = state.map(lambda stream: replace(more := stream.padded(stream.shape[1] + 3), values=more.values.masked_fill(~more.mask[..., None], 7)))
+        padded = state.map(lambda stream: stream.padded(stream.shape[1] + 3))
+        junk = padded.map(lambda stream: replace(stream, values=stream.values.masked_fill(~stream.mask[..., None], 7)))
         others = {
             "a second time": samples_of(tokenizer, state),
             "in another order": samples_of(tokenizer, state.select(backwards))[::-1],
@@ -251,8 +252,8 @@ class TokenizerContract:
         other.facts["one more"] = 1
         assert other.fingerprint() != fingerprint, "facts are not part of it"
         other = copy.deepcopy(tokenizer)
-        other.config = other.config.model_construct(**{name: "another" for name in type(other.config).model_fields})
-        assert not other.config.model_fields or other.fingerprint() != fingerprint, "the description is not part of it"
+        other.config = other.config.model_construct(**dict.fromkeys(type(other.config).model_fields, "another"))
+        assert not type(other.config).model_fields or other.fingerprint() != fingerprint, "the description is not part of it"
 
     # --- training ---------------------------------------------------------------------------------------------
 

@@ -1,0 +1,117 @@
+"""What every editor must hold to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+
+from anylatent.conditioners.base import Conditions
+from anylatent.denoiser import Corruption, Denoiser
+from anylatent.denoiser_config import DiTConfig
+from anylatent.editing.base import Editor
+from anylatent.engine import Request, sample
+from anylatent.paths.rectified import Rectified
+from anylatent.sampling import Sampling
+from anylatent.state import State
+from anylatent.testing.backbones import shaken
+from anylatent.tokenizers.base import Tokenizer
+
+
+@dataclass
+class EditorCase:
+    """An editor, and samples with a fitted tokenizer that it can edit: two or more, of several sizes if the modality is ragged."""
+
+    editor: Editor
+    tokenizer: Tokenizer
+    samples: Sequence[Any]
+    refused: Sequence[Editor] = ()
+    """The same kind, with settings that must be refused for these samples: nothing kept, everything kept, no such axis …"""
+
+
+class EditorContract:
+    """Subclass it and give one fixture:
+
+    class TestMine(EditorContract):
+        @pytest.fixture(scope="class")
+        @classmethod
+        def case(cls):
+            return EditorCase(MyEditor(keep=0.5), tokenizer, samples=[...], refused=[MyEditor(keep=1)])
+    """
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def case(cls) -> EditorCase:
+        raise NotImplementedError("give the fixture `case`")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def denoiser(cls, case: EditorCase) -> Denoiser:
+        """A small DiT whose weights do something, over the tokenizer's streams."""
+        specs = case.tokenizer.specs
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            backbone = DiTConfig(depth=1, width=32, heads=2).build(specs, cross=False)
+        denoiser = Denoiser(backbone, Conditions(32, {}), {spec.name: Corruption(Rectified(), "velocity") for spec in specs})
+        shaken(denoiser, size=0.1)
+        return denoiser.eval().requires_grad_(False)
+
+    def _start(self, case: EditorCase, seeds: list[int], given: Sequence[Any] | None = None) -> State:
+        return case.editor.start(case.tokenizer, list(case.samples if given is None else given), torch.tensor(seeds))
+
+    def _edited(self, denoiser: Denoiser, state: State, noised: bool) -> State:
+        condition = denoiser.conditions.null(len(state))
+        return sample(denoiser, Request(state, condition, Sampling(steps=4), noised=noised))[0]
+
+    def test_it_starts_from_the_given_samples(self, case: EditorCase) -> None:
+        """A row a seed, the samples in turn; kept tokens hold what the tokenizer makes of them."""
+        count = 2 * len(case.samples)
+        state = self._start(case, list(range(count)))
+        assert state.seeds.tolist() == list(range(count))
+        clean = case.tokenizer.encode([case.samples[i % len(case.samples)] for i in range(count)])
+        for name, stream in state.streams.items():
+            assert torch.equal(stream.values[stream.keep], clean[name].values[stream.keep])
+            assert not (stream.keep & ~stream.mask).any(), "padding is kept"
+        kept, valid = (torch.stack([getattr(s, part).sum(1) for s in state.streams.values()]).sum(0) for part in ("keep", "mask"))
+        assert ((kept > 0) & (kept < valid)).all(), "in each row something is kept and something is made anew"
+
+    @pytest.mark.parametrize("noised", [False, True], ids=["completing", "any denoiser"])
+    def test_kept_tokens_come_back_and_the_others_are_new(self, case: EditorCase, denoiser: Denoiser, noised: bool) -> None:
+        """Through the engine, bit for bit, whether the denoiser has learned to complete or not; another seed, another rest."""
+        state, other = self._start(case, [0, 1, 2]), self._start(case, [0, 1, 7])
+        made, also = self._edited(denoiser, state, noised), self._edited(denoiser, other, noised)
+        for name, stream in state.streams.items():
+            assert torch.equal(made[name].values[stream.keep], stream.values[stream.keep])
+            anew = stream.mask & ~stream.keep
+            for row in anew.any(1).nonzero()[:, 0].tolist():
+                difference = (made[name].values - stream.values)[row][anew[row]].abs().amax(-1)
+                assert (difference > 1e-4).all(), "a token that is not kept came back"
+                same = (made[name].values[row] - also[name].values[row]).abs().max() < 1e-5
+                assert same == (row < 2), "the rest is made by the row's seed"
+
+    def test_rows_are_alone_together(self, case: EditorCase, denoiser: Denoiser) -> None:
+        seeds = list(range(len(case.samples)))
+        together = self._start(case, seeds)
+        made = self._edited(denoiser, together, noised=False)
+        for row, given in enumerate(case.samples):
+            alone = self._start(case, [row], [given])
+            edited = self._edited(denoiser, alone, noised=False)
+            for name, stream in alone.streams.items():
+                tokens = stream.shape[1]
+                assert torch.equal(stream.keep[0], together[name].keep[row, :tokens]), "what is kept depends on the other rows"
+                torch.testing.assert_close(edited[name].values[0], made[name].values[row, :tokens], atol=1e-4, rtol=0)
+
+    def test_edited_samples_can_be_decoded(self, case: EditorCase, denoiser: Denoiser) -> None:
+        made = self._edited(denoiser, self._start(case, [0, 1]), noised=False)
+        assert len(case.tokenizer.decode(made)) == 2
+
+    def test_what_makes_no_sense_is_refused(self, case: EditorCase) -> None:
+        assert case.refused, "give `refused`: settings that keep nothing, or everything"
+        for editor in case.refused:
+            with pytest.raises(ValueError, match=r"\w{3}"):
+                editor.start(case.tokenizer, list(case.samples), torch.tensor([0, 1]))
+
+    def test_nothing_given_is_refused(self, case: EditorCase) -> None:
+        with pytest.raises(ValueError, match="given"):
+            self._start(case, [0], [])

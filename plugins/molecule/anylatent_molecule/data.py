@@ -1,0 +1,213 @@
+"""Data sets of molecules: one inside the rdkit wheel, MOSES on demand, and the user's own files."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from anylatent.data import Dataset, DatasetConfig, Record, Source, Split
+from anylatent_molecule.molecule import Molecule
+
+if TYPE_CHECKING:
+    from anylatent_molecule.table import Row, Table
+
+
+class Molecules(Dataset):
+    """Molecules with `logp`, `qed`, `weight`, `rings` (and the file's own name and numbers) as conditions."""
+
+    def __init__(self, table: "Table", chosen: list[int], condition_names: tuple[str, ...]) -> None:
+        import numpy as np
+
+        self.problems = table.problems
+        self.left_out: Mapping[str, int] = table.left_out
+        """How many rows the options dropped, by reason."""
+        self._table, self._chosen, self._names = table, chosen, condition_names
+        self._starts = np.concatenate(([0], np.cumsum(table.atoms))) if len(table.places) else None
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __getitem__(self, index: int) -> Record:
+        at, table = self._chosen[index], self._table
+        conditions: dict[str, float | str] = {n: float(v) for n, v in zip(self._names, table.numbers[at], strict=True)}
+        name = str(table.names[at])
+        if name:
+            conditions["name"] = name
+        return Record(self._molecule(at), conditions, id=name or f"row {table.rows[at]}")
+
+    def _molecule(self, at: int) -> Molecule:
+        smiles = self._table.smiles[at].decode()
+        if self._starts is None:
+            return Molecule(smiles)
+        places = self._table.places[self._starts[at] : self._starts[at + 1]]
+        elements = tuple(atom.GetSymbol() for atom in Molecule(smiles).mol().GetAtoms())
+        return Molecule(smiles, elements, tuple((float(x), float(y), float(z)) for x, y, z in places))
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(repr((self._names, self._starts is not None)).encode())
+        for at in self._chosen:
+            digest.update(b"%s\t%s\t%s\n" % (self._table.smiles[at], str(self._table.names[at]).encode(), self._table.numbers[at].tobytes()))
+            if self._starts is not None:
+                digest.update(self._table.places[self._starts[at] : self._starts[at + 1]].tobytes())
+        return digest.hexdigest()
+
+
+class MoleculeFile(DatasetConfig):
+    """What all data sets of molecules can do with the rows they read."""
+
+    rows: int | None = Field(None, ge=1)
+    """Read no more than this many rows (None: all)."""
+    max_atoms: int | None = Field(None, ge=1)
+    """Leave out molecules with more heavy atoms."""
+    max_symbols: int | None = Field(None, ge=1)
+    """Leave out molecules that are longer in SELFIES, or that SELFIES cannot write."""
+    elements: tuple[str, ...] = ()
+    """Leave out molecules with other elements (none given: keep all)."""
+    largest_part: bool = True
+    """Of salts and solvates keep the part with the most heavy atoms."""
+    stereo: bool = False
+    """Keep stereochemistry; without it, stereoisomers are one molecule."""
+    conformers: bool = False
+    """Compute a 3D conformer of each molecule (a few ms each, cached). Failures are problems."""
+    conformer_seconds: float = Field(2.0, gt=0)
+    """Give up on a conformer after this long."""
+    test_fraction: float = Field(0.1, gt=0, lt=1)
+    """The share of molecules in the test split, by a hash of their canonical SMILES."""
+    strict: bool = False
+    """Refuse the file if any row cannot be read, instead of leaving such rows out and reporting them."""
+
+    def build(self, split: Split) -> Dataset:
+        from anylatent_molecule import chemistry, table
+
+        numbers = self._numbers()
+        preparation = table.Preparation(
+            self.largest_part, self.stereo, self.conformers, self.conformer_seconds, self.max_atoms, self.elements, tuple(numbers)
+        )
+        whole = table.load(islice(self._read(split), self.rows), self._content(split), preparation)
+        if self.strict and whole.problems:
+            raise ValueError(f"{self._name()}: {len(whole.problems)} rows cannot be read, the first: {whole.problems[0]} (strict is on)")
+        chosen = [at for at in range(len(whole.smiles)) if self._short(int(whole.symbols[at])) and self._splits(whole.smiles[at], split)]
+        if not chosen:
+            dropped = ", ".join(f"{count} {reason}" for reason, count in whole.left_out.items()) or "none left out"
+            raise ValueError(
+                f"{self._name()}: no molecule for the {split} split; {len(whole.smiles)} rows could be used before max_symbols "
+                f"and the split ({dropped}; {len(whole.problems)} unreadable{': ' + whole.problems[0] if whole.problems else ''})"
+            )
+        return Molecules(whole, chosen, (*chemistry.PROPERTIES, *numbers))
+
+    def _read(self, split: Split) -> Iterator["Row"]:
+        """The rows of the file, in order."""
+        raise NotImplementedError
+
+    def _content(self, split: Split) -> str:
+        """Identifies what `_read` gives."""
+        raise NotImplementedError
+
+    def _numbers(self) -> Mapping[str, str]:
+        """Further conditions by name, with the column that holds them."""
+        return {}
+
+    def _name(self) -> str:
+        return self.kind
+
+    def _short(self, symbols: int) -> bool:
+        return self.max_symbols is None or 0 < symbols <= self.max_symbols
+
+    def _splits(self, smiles: bytes, split: Split) -> bool:
+        position = int.from_bytes(hashlib.blake2b(smiles, digest_size=8).digest(), "little") / 2**64
+        return (position < self.test_fraction) == (split == "test")
+
+
+class Nci(MoleculeFile, kind="molecule.nci"):
+    """4,999 compounds of the NCI open database, inside the rdkit wheel."""
+
+    summary: ClassVar[str] = "4,999 screening compounds (NCI Open Database, first 5K), inside the rdkit package (BSD-3-Clause)"
+
+    def _path(self) -> Path:
+        from rdkit import RDConfig
+
+        path = Path(RDConfig.RDDataDir) / "NCI" / "first_5K.smi"
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is not there: this rdkit was installed without its Data folder; use the rdkit wheel of PyPI")
+        return path
+
+    def _read(self, split: Split) -> Iterator["Row"]:
+        from anylatent_molecule import rows
+
+        return ((row._replace(name="")) for row in rows.smi(self._path()))
+
+    def _content(self, split: Split) -> str:
+        from anylatent_molecule.table import content_of
+
+        return content_of(self._path(), self.rows)
+
+
+class Moses(MoleculeFile, kind="molecule.moses"):
+    """MOSES (Polykovskiy et al. 2020, arXiv:1811.12823): drug-like molecules of ZINC, with its own train and test split."""
+
+    summary: ClassVar[str] = "MOSES, 1,584,663 + 176,074 drug-like molecules of ZINC (MIT), fetched on demand"
+    source: ClassVar[Source] = Source(
+        package="molsets",
+        version="0.3.1",
+        sha256="7f4450e3ebecebe79c3a2a55950c93daddee071120daf64a163d03481e811d34",
+        licence="MIT",
+        attribution="Polykovskiy et al. 2020, Molecular Sets (MOSES), arXiv:1811.12823",
+        megabytes=51.6,
+    )
+
+    rows: int | None = Field(20_000, ge=1)
+    """Read no more than this many rows of each split (None: all 1.8 million; properties take about 1 ms each)."""
+
+    def _member(self, split: Split) -> str:
+        return f"moses/dataset/data/{split}.csv.gz"
+
+    def _read(self, split: Split) -> Iterator["Row"]:
+        from anylatent_molecule import rows
+
+        return rows.zipped_csv(self.archive(), self._member(split), "SMILES")
+
+    def _content(self, split: Split) -> str:
+        self.archive()
+        return f"{self.source.sha256} {self._member(split)} {self.rows}"
+
+    def _splits(self, smiles: bytes, split: Split) -> bool:
+        return True
+
+
+class UserFile(MoleculeFile, kind="molecule.file"):
+    """The user's own molecules: a .smi file (SMILES, then a name), or a .csv or .tsv with a header."""
+
+    summary: ClassVar[str] = "your own .smi, .csv or .tsv file of SMILES"
+
+    path: Path
+    smiles: str = "smiles"
+    """The column with SMILES (tables only)."""
+    name: str = ""
+    """The column with names (tables only); given on as the condition `name`."""
+    numbers: dict[str, str] = {}
+    """Further conditions, and the columns that hold their numbers: `{potency: pIC50}` (tables only)."""
+
+    def _read(self, split: Split) -> Iterator["Row"]:
+        from anylatent_molecule import rows
+
+        if rows.is_table(self.path):
+            return rows.table(self.path, self.smiles, self.name, tuple(self.numbers.values()))
+        if self.numbers:
+            raise ValueError(f"{self.path} has no columns for {list(self.numbers)}: give a .csv or .tsv file with a header")
+        return rows.smi(self.path)
+
+    def _content(self, split: Split) -> str:
+        from anylatent_molecule import rows
+        from anylatent_molecule.table import content_of
+
+        rows.check(self.path)
+        return content_of(self.path, self.rows, self.path.suffix, self.smiles, self.name, tuple(self.numbers.values()))
+
+    def _numbers(self) -> Mapping[str, str]:
+        return self.numbers
+
+    def _name(self) -> str:
+        return str(self.path)
