@@ -11,14 +11,17 @@ CORE = ROOT / "core" / "anylatent"
 
 MODALITY_WORDS = (
     "image|pixel|photo|rgb|video|audio|wav|waveform|spectrogram|speech|molecule|molecular|smiles|selfies|"
-    "atom|rdkit|mesh|voxel|pointcloud|robot|gripper|emoji|digits"
+    "atom|rdkit|mesh|voxel|pointcloud|robot|gripper|emoji"
 )
 NOT_A_MODALITY = {
     # (where in core/anylatent, which word): what it means there
     ("report/", "image"): "HTML and CSS speak of images; a sheet is shown as one, whatever the modality",
+    ("report/", "pixel"): "the page's own",
 }
 LONG_FILES: dict[str, str] = {
     # file: why it is one
+    "core/anylatent/engine.py": "the only denoising loop, in one piece",
+    "core/anylatent/run.py": "a run's folder and its stages, in the order in which they happen",
 }
 
 

@@ -29,6 +29,8 @@ def write_bytes(path: Path, content: bytes) -> Path:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(part, path)
+    except OSError as error:  # of a full disk, Python does not say which file it was
+        raise OSError(error.errno, f"cannot write {path}: {error.strerror or error}") from error
     finally:
         part.unlink(missing_ok=True)
     return path
@@ -73,21 +75,23 @@ def read_tensors(path: Path) -> "dict[str, Tensor]":
 @contextmanager
 def whole_folder(path: Path):
     """A temporary folder that becomes `path` when the block ends well, and vanishes when it does not."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part, old = (path.with_name(f".{path.name}.{os.getpid()}.{what}") for what in ("part", "old"))
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
         yield part
         if path.exists():
-            shutil.rmtree(path)
+            os.replace(path, old)
         os.replace(part, path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def seal(folder: Path) -> None:
-    """Write `sha256.json` over the files of a folder."""
-    write_json(folder / "sha256.json", {file.name: sha256_of(file) for file in sorted(folder.iterdir()) if file.name != "sha256.json"})
+    """Write `sha256.json` over the files of a folder, last: a folder that has one is whole."""
+    sealed = sorted(file for file in folder.iterdir() if file.is_file() and file.name != "sha256.json" and not file.name.startswith("."))
+    write_json(folder / "sha256.json", {file.name: sha256_of(file) for file in sealed})
 
 
 def check_seal(folder: Path) -> None:

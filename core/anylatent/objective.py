@@ -63,6 +63,7 @@ class StreamObjective(Spec):
 
     path: Path | None = None
     prediction: Prediction | None = None
+    times: TimeDensity | None = None
     weight: float = Field(1.0, ge=0, description="How much the stream's loss counts.")
 
 
@@ -77,13 +78,14 @@ class Objective(Node):
     prediction: Prediction = Field("velocity", description="What the backbone's output means.")
     times: TimeDensity = LogitNormalTimes()
     completion: float = Field(0.0, ge=0, le=1, description="Share of rows that see some clean, kept tokens, to learn to complete them.")
-    together: bool = Field(True, description="Whether all streams of a row share one time; if not, each draws its own.")
+    together: bool = Field(True, description="Whether all streams of a row share one quantile of their times; if not, each draws its own.")
     streams: dict[str, StreamObjective] = Field({}, description="What differs, by stream.")
 
     @model_validator(mode="after")
     def _suits(self) -> "Objective":
-        for path in (self.path, *(stream.path for stream in self.streams.values() if stream.path)):
-            if isinstance(self.times, LogNormalTimes) and not isinstance(path, GaussianPath):
+        own = [(stream.path or self.path, stream.times or self.times) for stream in self.streams.values()]
+        for path, times in ((self.path, self.times), *own):
+            if isinstance(times, LogNormalTimes) and not isinstance(path, GaussianPath):
                 raise ValueError(f"times 'log-normal' need a Gaussian path, given '{path.kind}'")
         return self
 
@@ -102,7 +104,8 @@ class Objective(Node):
             stream, (path, prediction) = clean[spec.name], self.of(spec.name)
             rows, tokens, _ = stream.shape
             shared = "times" if self.together else f"times/{spec.name}"
-            t = self.times.times(random.uniform(clean.seeds, shared, step, 0, 1)[:, 0], path)
+            density = self.streams.get(spec.name, StreamObjective()).times or self.times
+            t = density.times(random.uniform(clean.seeds, shared, step, 0, 1)[:, 0], path)
             keep = stream.keep | self._kept(clean, spec.name, step)
             x1 = path.prior(spec, clean.noise(spec.name, step, 0), stream.mask)
             t = t[:, None, None].expand(rows, tokens, 1).masked_fill(keep[..., None], 0.0)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from anylatent.node import Components, Node
 
 GROUP = "anylatent"
-NAMESPACE = re.compile(r"[a-z][a-z0-9_-]*")
+NAMESPACE = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _API = re.compile(r"^anylatent_api\s*(?::\s*int\s*)?=\s*(\d+)\b", re.MULTILINE)
 
 
@@ -154,7 +154,7 @@ def load_file(path: str | Path) -> Plugin:
         namespace = _common_namespace(_registered(_new_manager(), "", module, whole_file=True))
     except (Exception, SystemExit) as error:
         sys.modules.pop(name, None)
-        raise PluginError(f"the plugin file '{path}' is broken: {_cause(error, path.name)}") from error
+        raise PluginError(f"the plugin file '{path}' is broken: {_cause(error, path.stem)}") from error
     _files[path] = Plugin(namespace, str(path), "", name)
     return _files[path]
 
@@ -293,8 +293,8 @@ def _executed(name: str, path: Path) -> ModuleType:
 
 
 def _cause(error: BaseException, home: str) -> str:
-    """What went wrong in a plugin, in one line, and where in its code (a file named `home`, or under a folder of that name)."""
+    """What went wrong in a plugin, in one line, and where in its code (a module named `home`, or inside of one)."""
     text = " ".join(str(error).split()) or "no message"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if home in Path(frame.filename).parts]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if home in Path(frame.filename).with_suffix("").parts]
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {text}{where}"

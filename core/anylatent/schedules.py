@@ -22,14 +22,17 @@ def _ramp(n: int) -> Float[Tensor, " times"]:
     return torch.linspace(1, 0, n + 1, dtype=torch.float64)
 
 
+def _shifted(t: Tensor, shift: float) -> Tensor:
+    return shift * t / (1 + (shift - 1) * t)
+
+
 class Uniform(Schedule, kind="uniform"):
     """Equal steps in t, then shifted towards the prior: t -> shift t / (1 + (shift - 1) t) (Esser et al. 2024, 2403.03206, eq. 23)."""
 
     shift: float = Field(1.0, gt=0, description="Over 1: more steps at high noise (for more tokens). 1: none.")
 
     def times(self, n: int, path: Path, start: float = 1.0) -> Float[Tensor, " times"]:
-        t = _ramp(n) * start
-        return self.shift * t / (1 + (self.shift - 1) * t)
+        return start * _shifted(_ramp(n), self.shift)
 
 
 class Rho(Schedule, kind="edm"):
@@ -48,7 +51,7 @@ class Rho(Schedule, kind="edm"):
         ratio_max = path.sigma(first) / path.alpha(first)
         high, low = ratio_max ** (1 / self.rho), self.ratio_min ** (1 / self.rho)
         ratios = (low + _ramp(n - 1) * (high - low)) ** self.rho
-        return torch.cat((path.time_of(ratios), torch.zeros(1, dtype=torch.float64)))
+        return torch.cat((first[None], path.time_of(ratios[1:]), torch.zeros(1, dtype=torch.float64)))
 
 
 class LogitNormal(Schedule, kind="logit-normal-shifted"):
@@ -61,4 +64,4 @@ class LogitNormal(Schedule, kind="logit-normal-shifted"):
     def times(self, n: int, path: Path, start: float = 1.0) -> Float[Tensor, " times"]:
         # The quantile of 1 is infinity, whose sigmoid is 1: the ends are exact.
         t = (self.mean + self.std * torch.special.ndtri(_ramp(n))).sigmoid()
-        return start * self.shift * t / (1 + (self.shift - 1) * t)
+        return start * _shifted(t, self.shift)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from anylatent.data import Dataset, DatasetConfig, Record
+from anylatent.data import DatasetConfig
 from anylatent.metrics.base import Evidence, Features, Measure, TooFewSamples
 from anylatent.metrics.distinct import Distinct
 from anylatent.metrics.flat import Flat
@@ -20,22 +20,7 @@ from anylatent.metrics.neighbours import BLOCK_NUMBERS, nearest
 from anylatent.metrics.precision_recall import DensityCoverage, PrecisionRecall, covered
 from anylatent.metrics.reference import compare
 from anylatent.modality import Modality
-
-
-class Listed(Dataset):
-    """Samples from a list."""
-
-    def __init__(self, samples: Sequence[Any]) -> None:
-        self.samples = samples
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Record:
-        return Record(self.samples[index])
-
-    def fingerprint(self) -> str:
-        return repr(self.samples)
+from anylatent.testing.metrics import Listed, MetricCase, MetricContract
 
 
 class NoData(DatasetConfig, kind="test-none"):
@@ -67,6 +52,23 @@ def by_name(measures: list[Measure]) -> dict[str, Measure]:
 
 def rotation(width: int, seed: int) -> Tensor:
     return torch.linalg.qr(points(width, width, seed)).Q
+
+
+class TestSetMetrics(MetricContract):
+    """On flat features of 40 samples beside 160 real ones."""
+
+    @pytest.fixture(scope="class", params=[Frechet, PrecisionRecall, DensityCoverage, Memorisation])
+    @classmethod
+    def case(cls, request) -> MetricCase:
+        real = points(160)
+        return MetricCase(request.param(features=Flat()), evidence(points(40, seed=1), real[:120], real[120:]))
+
+
+class TestDistinct(MetricContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def case(cls) -> MetricCase:
+        return MetricCase(Distinct(), evidence(["a", "A", "b", "c"], train=["b", "x"], test=["p", "q", "x", "P"]))
 
 
 # ---------------------------------------------------------------------------------------------------------- Fréchet

@@ -18,17 +18,20 @@ for command in (runs.run, runs.train, runs.sample, runs.edit, runs.evaluate, run
     app.command(no_args_is_help=True)(command)
 
 
-@app.callback()
-def _globally(
-    plugin: Annotated[list[Path], typer.Option(metavar="FILE", help="A Python file with components of yours; repeatable.")] = [],  # noqa: B006: typer copies it
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
-) -> None:
-    if version:
+def _tell_version(asked: bool) -> None:
+    if asked:
         import anylatent
 
         print(f"anylatent {anylatent.__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def _globally(
+    plugin: Annotated[list[Path], typer.Option(metavar="FILE", help="A Python file with components of yours; repeatable.")] = [],  # noqa: B006: typer copies it
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")] = False,
+) -> None:
     if plugin:
         from anylatent.plugins import load_file
 

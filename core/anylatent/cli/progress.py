@@ -5,13 +5,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
 from anylatent.cli.text import duration, rate
 from anylatent.training.events import Event, Note, Saved, Stage, Step
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress
 
 QUIET = ("checkpoint", "preview", "report")
@@ -41,19 +41,13 @@ def follow(events: Iterable[Event]) -> None:
             watch(event)
 
 
-@dataclass
 class Tally:
     """Where a stage stands: its rate since it began here, the loss smoothed over about 20 steps."""
 
-    stage: str
-    total: int
-    done: int
-    began: float = field(default_factory=time.perf_counter)
-    begun: int = 0
-    loss: float | None = None
-
-    def __post_init__(self) -> None:
-        self.begun = self.done
+    def __init__(self, stage: Stage, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.name, self.total, self.done = stage.name, stage.total, stage.done
+        self.clock, self.began, self.begun = clock, clock(), stage.done
+        self.loss: float | None = None
 
     def see(self, step: Step) -> None:
         self.done, self.total = step.done, step.total
@@ -63,7 +57,7 @@ class Tally:
 
     @property
     def seconds(self) -> float:
-        return time.perf_counter() - self.began
+        return self.clock() - self.began
 
     @property
     def per_second(self) -> float:
@@ -89,7 +83,7 @@ class Lines:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Stage):
-            self.tally = Tally(event.name, event.total, event.done)
+            self.tally = Tally(event, self.clock)
             self._say(f"{event.name} …")
         elif isinstance(event, Step):
             self._step(event)
@@ -99,8 +93,7 @@ class Lines:
             self._say(f"{event.what}: {event.path}")
 
     def _step(self, event: Step) -> None:
-        if self.tally is None or self.tally.stage != event.stage:
-            self.tally = Tally(event.stage, event.total, event.done)
+        assert self.tally is not None, "a stage begins before its steps"
         self.tally.see(event)
         if event.done >= event.total or self.clock() - self.spoke >= EVERY:
             count = f"{event.done:,}/{event.total:,}"
@@ -112,13 +105,13 @@ class Lines:
 
 
 @contextmanager
-def bars() -> Iterator[Watch]:
-    """One bar a stage."""
+def bars(console: "Console | None" = None) -> Iterator[Watch]:
+    """One bar a stage, on standard error or the given console."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn("{task.description:<9}"), BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[tally]}", style="dim"))
-    with Progress(*columns, console=Console(stderr=True, highlight=False)) as progress:
+    with Progress(*columns, console=console or Console(stderr=True, highlight=False)) as progress:
         watch = Bars(progress)
         yield watch
         watch.end_stage()
@@ -135,12 +128,10 @@ class Bars:
     def __call__(self, event: Event) -> None:
         if isinstance(event, Stage):
             self.end_stage()
-            self.tally = Tally(event.name, event.total, event.done)
+            self.tally = Tally(event)
             self.task = self.progress.add_task(event.name, total=event.total, completed=event.done, tally="")
         elif isinstance(event, Step):
-            if self.tally is None or self.task is None or self.tally.stage != event.stage:
-                self(Stage(event.stage, event.total, event.done))
-            assert self.tally is not None and self.task is not None
+            assert self.tally is not None, "a stage begins before its steps"
             self.tally.see(event)
             self._draw(event.done)
         elif isinstance(event, Note):

@@ -1,7 +1,7 @@
 """Core's conditioners: classes, numbers, sequences."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
@@ -27,9 +27,10 @@ class ClassConditioner(Conditioner):
 
     def __init__(self, config: ClassConfig, width: int, values: Sequence[Any]) -> None:
         super().__init__(config)
-        names = sorted(set(values), key=lambda value: (isinstance(value, str), value))
-        if not names:
+        known = {value for value in values if value is not None}
+        if not known:
             raise ValueError("a class condition needs a training set with classes, given none")
+        names = sorted(known, key=lambda value: (isinstance(value, str), value))
         self.examples = names
         self.table = nn.Embedding(len(names) + 1, width)
         nn.init.normal_(self.table.weight, std=0.5)
@@ -38,7 +39,7 @@ class ClassConditioner(Conditioner):
         names = self.examples
         index = {name: i for i, name in enumerate(names)} | {None: len(names)}
         for value in raw:
-            if value not in index:
+            if not isinstance(value, Hashable) or value not in index:
                 raise ValueError(f"there is no class {value!r}; the training set has {', '.join(map(str, names[:40]))}")
         return _placed(self, self.table(torch.tensor([index[value] for value in raw], device=self.table.weight.device)))
 
@@ -86,6 +87,8 @@ class SequenceConditioner(Conditioner):
         super().__init__(config)
         if config.slot == "global":
             raise ValueError("a sequence is tokens: choose slot 'cross' or 'prepend'")
+        if width % config.heads:
+            raise ValueError(f"width {width} of the denoiser cannot be shared by the {config.heads} heads of a sequence condition")
         self.length = config.length
         self.table = nn.Embedding(256, width)
         self.null = nn.Parameter(0.02 * torch.randn(width))
@@ -94,10 +97,12 @@ class SequenceConditioner(Conditioner):
         self.out = Linear(width, width, "embed")
 
     def _symbols(self, value: Any) -> list[int]:
-        symbols = list(value.encode()) if isinstance(value, str) else list(value or ())
-        if not all(isinstance(x, int) and 0 <= x < 256 for x in symbols):
+        if value is None:
+            return []
+        symbols = list(value.encode()) if isinstance(value, str) else value
+        if not isinstance(symbols, list | tuple) or not all(isinstance(x, int) and 0 <= x < 256 for x in symbols):
             raise ValueError(f"expected a text or whole numbers from 0 to 255, given {value!r}")
-        return symbols[: self.length]
+        return list(symbols[: self.length])
 
     def forward(self, raw: Sequence[Any | None]) -> TokenSet:
         device = self.null.device

@@ -37,7 +37,9 @@ class NumberConfig(ConditionerConfig, kind="number"):
         try:
             numbers = [float(part) for part in text.split(",")]
         except ValueError:
-            raise ValueError(f"'{text}' is not a number" + (f": expected {self.count}, separated by commas" if self.count > 1 else "")) from None
+            numbers = []
+        if len(numbers) != self.count:
+            raise ValueError(f"expected {'a number' if self.count == 1 else f'{self.count} numbers, separated by commas'}, given '{text}'")
         return numbers[0] if self.count == 1 else numbers
 
 

@@ -20,7 +20,9 @@ class MaskedCompletion(Editor, kind="masked-completion"):
     For streams without axes it is `tokens`, a fraction of the elements.
     """
 
-    anew: dict[str, tuple[float, float]] = Field({}, description="Intervals of the axes, as fractions from 0 to 1; a token inside all is made anew.")
+    anew: dict[str, tuple[float, float]] = Field(
+        {}, description="Intervals of the axes, as fractions from 0 to 1; a token inside all is made anew."
+    )
     tokens: tuple[float, float] = Field((0.5, 1.0), description="For pure sets: the interval of elements that is made anew.")
     invert: bool = Field(False, description="Keep the inside, make the outside anew.")
 
@@ -34,6 +36,8 @@ class MaskedCompletion(Editor, kind="masked-completion"):
     def start(self, tokenizer: "Tokenizer", given: list[Any], seeds: Tensor) -> "State":
         from anylatent.state import State
 
+        if not given:
+            raise ValueError("no sample was given to edit")
         encoded = tokenizer.encode([given[i % len(given)] for i in range(len(seeds))])
         state = State.of(encoded.streams, seeds.to(encoded.device))
         known = {axis.name for spec in tokenizer.specs for axis in spec.axes}
@@ -44,7 +48,7 @@ class MaskedCompletion(Editor, kind="masked-completion"):
             inside = self._inside(stream, [axis.name for axis in spec.axes])
             keep = (inside if self.invert else ~inside) & stream.mask
             state = state.with_kept(spec.name, keep)
-        self._check(state)
+        self._check(state, len(given))
         return state
 
     def _inside(self, stream: "Stream", axes: list[str]) -> Bool[Tensor, "rows tokens"]:
@@ -61,8 +65,11 @@ class MaskedCompletion(Editor, kind="masked-completion"):
             inside &= (fraction >= low) & (fraction <= high)
         return inside
 
-    def _check(self, state: "State") -> None:
-        kept = sum(int(stream.keep.sum()) for stream in state.streams.values())
-        total = sum(int(stream.mask.sum()) for stream in state.streams.values())
-        if kept in (0, total):
-            raise ValueError(f"{'nothing' if kept == 0 else 'everything'} would be kept: choose another region")
+    def _check(self, state: "State", given: int) -> None:
+        streams = state.streams.values()
+        kept = torch.stack([stream.keep.sum(1) for stream in streams]).sum(0).tolist()
+        valid = torch.stack([stream.mask.sum(1) for stream in streams]).sum(0).tolist()
+        for row, (part, whole) in enumerate(zip(kept, valid, strict=True)):
+            if part in (0, whole):
+                what = "nothing" if part == 0 else "everything"
+                raise ValueError(f"{what} would be kept of the {whole} tokens of given sample {row % given}: choose another region")

@@ -39,11 +39,10 @@ class Memorisation(Metric, kind="memorisation"):
                 f"each held-out sample is a copy of a training sample in {self.features.kind} features: nothing to compare with; "
                 "split the data so that they differ, or choose finer features"
             )
-        note = (
-            f"on {self.features.kind} features: {len(ours)} samples and {len(held_out)} held-out ones against {len(train)} training samples"
-        )
+        seen = f"{len(train):,} training samples"
         if len(train) < len(evidence.train):
-            note += f" of {len(evidence.train)}: copies of the others are not seen"
+            seen += f" of {len(evidence.train):,}: copies of the others are not seen"
+        note = f"on {self.features.kind} features: {len(ours):,} samples and {len(held_out):,} held-out ones against {seen}"
         fingerprint = f"{self.features.fingerprint(evidence)}:{evidence.train.fingerprint()}:{evidence.test.fingerprint()}"
         return [self._ratio(ours, held_out, evidence.seed, fingerprint, note), self._copied(ours, held_out, fingerprint, note)]
 

@@ -52,13 +52,13 @@ def compare(features: Features, evidence: Evidence, min_n: int, limit: int, even
             f"given {len(evidence.samples)} and {len(real)}"
         )
     vectors = features_of(features, real[: 2 * n] if even else real, evidence)
-    beyond = f" (of {len(evidence.samples)}: as many as half of the {len(real)} real ones)" if n < len(evidence.samples) else ""
+    beyond = f" (of {len(evidence.samples):,}: as many as half of the {len(real):,} real ones)" if n < len(evidence.samples) else ""
     return Comparison(
         generated=features_of(features, list(evidence.samples)[:n], evidence),
         probe=vectors[:n],
         reference=vectors[n:],
         fingerprint=_fingerprint(features, evidence),
-        note=f"on {features.kind} features: {n} samples{beyond} against {len(vectors) - n} real ones",
+        note=f"on {features.kind} features: {n:,} samples{beyond} against {len(vectors) - n:,} real ones",
     )
 
 

@@ -10,6 +10,8 @@ DEPTH = 40
 """The deepest nesting that is read: far more than a recipe needs, far less than Python's stack."""
 SHOWN = 40
 """How many mistakes are listed; the rest are counted."""
+LONGEST = 600
+"""Characters of one mistake's text."""
 
 Path = tuple[str | int, ...]
 
@@ -65,7 +67,7 @@ class Document:
     def mistake(self, path: Path, text: str, at_key: bool = False) -> None:
         """Note a mistake at a path, unless one was noted there already: the first is the cause, the others follow from it."""
         if not any(known.path == path for known in self.mistakes[:SHOWN]):
-            self.mistakes.append(Mistake(self.place(path, at_key), path, text))
+            self.mistakes.append(Mistake(self.place(path, at_key), path, text if len(text) <= LONGEST else f"{text[:LONGEST]}…"))
 
     def place(self, path: Path, at_key: bool = False) -> Place:
         """Where a path was written; for one that was not, where the nearest part around it was."""

@@ -17,6 +17,8 @@ from anylatent.recipe.document import DEPTH, Document, Mistake, Path, Place, Rec
 
 LARGEST = 1_000_000
 """Bytes. A recipe is a page or two."""
+MOST = 10_000
+"""Values, of mappings and lists together."""
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _WORDS = {"": None, "~": None, "null": None, "Null": None, "NULL": None} | {
@@ -99,6 +101,7 @@ class _Reader:
     def __init__(self, text: str, origin: str) -> None:
         self.result = Document(origin, None)
         self.origin = origin
+        self.count = 0
         self.events: Iterator[Any] = yaml.parse(text, Loader=_Loader)
 
     def document(self) -> Document:
@@ -126,14 +129,18 @@ class _Reader:
             event = next(self.events)
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+            at = f" (character {error.position + 1})" if isinstance(error, yaml.reader.ReaderError) else ""
             problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
-            _refuse(self.origin, f"is not YAML: {problem}", mark)
+            _refuse(self.origin, f"is not YAML: {problem}{at}", mark)
         assert not expected or isinstance(event, expected), event
         return event
 
     def _node(self, event: Any, path: Path, depth: int) -> Any:
         if depth > DEPTH:
             _refuse(self.origin, f"nested more than {DEPTH} deep: a recipe is not", event.start_mark)
+        self.count += 1
+        if self.count > MOST:
+            _refuse(self.origin, f"holds more than {MOST:,} values: a recipe is a page of text", event.start_mark)
         self.result.values.setdefault(path, self._plain_place(event))
         if isinstance(event, yaml.MappingStartEvent):
             return self._mapping(path, depth)

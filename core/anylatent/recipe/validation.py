@@ -118,9 +118,28 @@ def _kinds_at(outline: Outline, path: Path) -> list[str]:
 
 
 def _bare(message: str) -> str:
-    """What pydantic expects, without its way of saying so."""
-    text = message.removeprefix("Input should be ").removeprefix("Input should ").split(", unable to parse")[0]
+    """What pydantic expects, in a recipe's words and without its way of saying so."""
+    text = message.removeprefix("Input should be ").split(", unable to")[0].split(" or instance of ")[0]
+    for python, ours in _WORDS.items():
+        text = text.replace(python, ours)
     return f"a number {text}" if text.startswith(("greater", "less")) else text
+
+
+_WORDS = {
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid string": "text",
+    "a valid boolean": "true or false",
+    "a valid tuple": "a list",
+    "a valid list": "a list",
+    "a valid dictionary": "a mapping",
+    "String should match pattern": "text like",
+    "Tuple should have": "a list with",
+    "List should have": "a list with",
+    " after validation": "",
+    ", got a number with a fractional part": "",
+}
+"""Pydantic's words on the left."""
 
 
 def _path(location: tuple[str | int, ...], data: Any) -> Path:

@@ -29,6 +29,16 @@ class EditorCase:
     refused: Sequence[Editor] = ()
     """The same kind, with settings that must be refused for these samples: nothing kept, everything kept, no such axis …"""
 
+    def denoiser(self) -> Denoiser:
+        """A small DiT whose weights do something, over the tokenizer's streams."""
+        specs = self.tokenizer.specs
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            backbone = DiTConfig(depth=1, width=32, heads=2).build(specs, cross=False)
+        denoiser = Denoiser(backbone, Conditions(32, {}), {spec.name: Corruption(Rectified(), "velocity") for spec in specs})
+        shaken(denoiser, size=0.1)
+        return denoiser.eval().requires_grad_(False)
+
 
 class EditorContract:
     """Subclass it and give one fixture:
@@ -48,14 +58,7 @@ class EditorContract:
     @pytest.fixture(scope="class")
     @classmethod
     def denoiser(cls, case: EditorCase) -> Denoiser:
-        """A small DiT whose weights do something, over the tokenizer's streams."""
-        specs = case.tokenizer.specs
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            backbone = DiTConfig(depth=1, width=32, heads=2).build(specs, cross=False)
-        denoiser = Denoiser(backbone, Conditions(32, {}), {spec.name: Corruption(Rectified(), "velocity") for spec in specs})
-        shaken(denoiser, size=0.1)
-        return denoiser.eval().requires_grad_(False)
+        return case.denoiser()
 
     def _start(self, case: EditorCase, seeds: list[int], given: Sequence[Any] | None = None) -> State:
         return case.editor.start(case.tokenizer, list(case.samples if given is None else given), torch.tensor(seeds))

@@ -29,7 +29,9 @@ class AutoencoderConfig(TokenizerConfig, kind="autoencoder"):
     @model_validator(mode="after")
     def _divides(self) -> "AutoencoderConfig":
         if self.width % (2 * self.heads):
-            raise ValueError(f"width {self.width} cannot be shared by {self.heads} heads of even width: choose a multiple of {2 * self.heads}")
+            raise ValueError(
+                f"width {self.width} cannot be shared by {self.heads} heads of even width: choose a multiple of {2 * self.heads}"
+            )
         return self
 
     def build(self, example: Any, axes: tuple[AxisSpec, ...] = ()) -> "Tokenizer":

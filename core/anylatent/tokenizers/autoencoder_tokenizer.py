@@ -11,6 +11,7 @@ from anylatent.nn.layers import Linear
 from anylatent.nn.transformer import Transformer, bounded_log_variance, gaussian_kl
 from anylatent.spec import StreamSpec
 from anylatent.state import State, Stream
+from anylatent.tokenizers.arrays import chunks
 from anylatent.tokenizers.autoencoder import AutoencoderConfig
 from anylatent.tokenizers.base import Tokenizer
 from anylatent.tokenizers.statistics import Statistics
@@ -25,7 +26,9 @@ class AutoencoderTokenizer(Tokenizer):
     def __init__(self, config: AutoencoderConfig, inner: Tokenizer) -> None:
         super().__init__(config)
         if len(inner.specs) != 1:
-            raise ValueError(f"tokenizer 'autoencoder' works on one stream; '{inner.config.kind}' makes {[spec.name for spec in inner.specs]}")
+            raise ValueError(
+                f"tokenizer 'autoencoder' works on one stream; '{inner.config.kind}' makes {[spec.name for spec in inner.specs]}"
+            )
         self.inner = inner
         self.inside = inner.specs[0]
         width, latent = config.width, config.latent
@@ -53,9 +56,9 @@ class AutoencoderTokenizer(Tokenizer):
 
     def fit(self, samples: Sequence[Any]) -> None:
         """The latents' statistics, with the trained encoder."""
-        self.statistics = Statistics(self.config.latent)
-        stream = self.encode(samples)[self.inside.name]
-        self.statistics.measure(stream.values, stream.mask)
+        self.statistics = Statistics(self.config.latent).to(self.statistics.mean.device)
+        streams = (self.encode(chunk)[self.inside.name] for chunk in chunks(samples))
+        self.statistics.measure_batches((stream.values, stream.mask) for stream in streams)
 
     def _places(self, stream: Stream) -> Tensor:
         steps = torch.tensor([axis.step for axis in self.inside.axes], device=stream.values.device)
@@ -71,7 +74,7 @@ class AutoencoderTokenizer(Tokenizer):
 
     def loss(self, samples: Sequence[Any], seeds: Tensor) -> tuple[Float[Tensor, " rows"], Mapping[str, Tensor]]:
         """Squared error of the inner tokens + kl times the divergence, mean over valid tokens."""
-        stream = self.inner.encode(samples).to(seeds.device)[self.inside.name]
+        stream = self.inner.encode(samples)[self.inside.name]
         mean, log_variance = self._posterior(stream)
         noise = random.normal(seeds, "posterior", 0, 0, mean.shape[1], mean.shape[2])
         tokens = self._reconstruct(mean + (log_variance / 2).exp() * noise, stream)
@@ -82,7 +85,7 @@ class AutoencoderTokenizer(Tokenizer):
 
     @torch.no_grad()
     def encode(self, samples: Sequence[Any], seeds: Tensor | None = None) -> State:
-        inner = self.inner.encode(samples).to(self.statistics.mean.device)
+        inner = self.inner.encode(samples)
         stream = inner[self.inside.name]
         mean, log_variance = self._posterior(stream)
         if seeds is not None:

@@ -10,6 +10,7 @@ import torch
 from anylatent import random
 from anylatent.spec import AxisSpec, StreamSpec
 from anylatent.state import State, Stream
+from anylatent.tokenizers.arrays import chunks, describe, is_clean
 from anylatent.tokenizers.base import Tokenizer
 from anylatent.tokenizers.grid import GridConfig
 from anylatent.tokenizers.statistics import Statistics
@@ -29,7 +30,7 @@ class GridTokenizer(Tokenizer):
         super().__init__(config)
         if not isinstance(example, torch.Tensor) or example.dim() != len(axes) + 1 or not axes:
             raise ValueError(
-                f"tokenizer 'grid' cuts arrays (*axes, channels) with {len(axes)} axes; given {_describe(example)}"
+                f"tokenizer 'grid' cuts arrays (*axes, channels) with {len(axes)} axes; given {describe(example)}"
                 + ("" if axes else ": the modality declares no axes, use 'set'")
             )
         if len(config.patch) != len(axes):
@@ -48,19 +49,23 @@ class GridTokenizer(Tokenizer):
 
     def fit(self, samples: Sequence[Any]) -> None:
         """Sizes, and the mean and scale of the tokens."""
-        shapes = Counter(tuple(sample.shape[:-1]) for sample in samples)
+        shapes: Counter[tuple[int, ...]] = Counter()
+        for index, sample in enumerate(samples):
+            self._check(sample, index)
+            shapes[tuple(sample.shape[:-1])] += 1
         self.facts["shapes"] = [[list(shape), count] for shape, count in sorted(shapes.items())]
-        self.statistics = Statistics(self.statistics.mean.shape[0])
-        stream = self.encode(samples)[self.config.stream]
-        self.statistics.measure(stream.values, stream.mask, per_channel=False)
+        self.statistics = Statistics(self.specs[0].width).to(self.statistics.mean.device)
+        streams = (self.encode(chunk)[self.config.stream] for chunk in chunks(samples))
+        self.statistics.measure_batches(((stream.values, stream.mask) for stream in streams), per_channel=False)
 
     def encode(self, samples: Sequence[Any], seeds: Tensor | None = None) -> State:
         for index, sample in enumerate(samples):
             self._check(sample, index)
         shapes = [tuple(sample.shape[:-1]) for sample in samples]
         if len(set(shapes)) == 1:
-            values = self._cut(torch.stack(list(samples)))
-            positions = self._positions(shapes[0]).expand(len(samples), -1, -1)
+            device = self.statistics.mean.device
+            values = self._cut(torch.stack(list(samples)).to(device))
+            positions = self._positions(shapes[0]).to(device).expand(len(samples), -1, -1)
             return State.of({self.config.stream: Stream.of(self.statistics.normalise(values), positions)})
         return State.cat([self.encode([sample]) for sample in samples])
 
@@ -71,29 +76,32 @@ class GridTokenizer(Tokenizer):
         for row in range(len(state)):
             mask = stream.mask[row]
             shape = self._shape(stream.positions[row][mask])
-            samples.append(self._join(values[row][mask], shape))
+            samples.append(self._join(values[row][mask], shape).cpu())
         return samples
 
     def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: int | None = None) -> State:
         """Sizes drawn as training saw them. `size`: the length of the first axis (in cells), the others as drawn."""
+        first = self.config.patch[0]
+        if size is not None and (size < 1 or size % first):
+            raise ValueError(f"size {size}: expected a length of axis '{self.axes[0].name}', a multiple of {first} cells")
         shapes, counts = zip(*self.facts["shapes"], strict=True)
         edges = torch.tensor(counts, dtype=torch.float32).cumsum(0) / sum(counts)
         drawn = torch.searchsorted(edges, random.uniform(seeds.cpu(), "layout", 0, 0, 1)[:, 0]).clamp(max=len(shapes) - 1)
         rows = []
         for choice in drawn.tolist():
             shape = tuple(shapes[choice]) if size is None else (size, *shapes[choice][1:])
-            self._check(torch.zeros(*shape, self.channels), 0)
             positions = self._positions(shape)[None]
             rows.append(State.of({self.config.stream: Stream.of(torch.zeros(1, positions.shape[1], self.specs[0].width), positions)}))
         state = State.cat(rows)
         return State.of(state.streams, seeds)
 
     def _check(self, sample: Any, index: int) -> None:
-        good = isinstance(sample, torch.Tensor) and sample.dim() == len(self.axes) + 1 and sample.shape[-1] == self.channels
-        good = good and all(size % cells == 0 and size for size, cells in zip(sample.shape, self.config.patch, strict=False))
-        if not good:
+        good = is_clean(sample, len(self.axes) + 1, self.channels)
+        if not good or any(size % cells for size, cells in zip(sample.shape, self.config.patch, strict=False)):
             names = ", ".join(f"{axis.name} (a multiple of {cells})" for axis, cells in zip(self.axes, self.config.patch, strict=True))
-            raise ValueError(f"sample {index}: expected a float tensor ({names}, {self.channels} channels), given {_describe(sample)}")
+            raise ValueError(
+                f"sample {index}: expected finite float32 numbers ({names}, {self.channels} channels), given {describe(sample)}"
+            )
 
     def _cut(self, batch: Float[Tensor, "rows *cells channels"]) -> Float[Tensor, "rows tokens width"]:
         # (B, y p, x q, C) -> (B, y, x, p, q, C) -> (B, y x, p q C)
@@ -120,7 +128,3 @@ class GridTokenizer(Tokenizer):
     def _shape(self, positions: Float[Tensor, "tokens axes"]) -> tuple[int, ...]:
         last = positions.amax(0) / torch.tensor([axis.step for axis in self.axes], device=positions.device)
         return tuple(round(x - (cells - 1) / 2) + cells for x, cells in zip(last.tolist(), self.config.patch, strict=True))
-
-
-def _describe(sample: Any) -> str:
-    return f"shape {tuple(sample.shape)}" if isinstance(sample, torch.Tensor) else f"a {type(sample).__name__}"

@@ -9,6 +9,7 @@ import torch
 from anylatent import random
 from anylatent.spec import StreamSpec
 from anylatent.state import State, Stream
+from anylatent.tokenizers.arrays import chunks, describe, is_clean
 from anylatent.tokenizers.base import Tokenizer
 from anylatent.tokenizers.set import SetConfig
 from anylatent.tokenizers.statistics import Statistics
@@ -39,7 +40,7 @@ class SetTokenizer(Tokenizer):
     def __init__(self, config: SetConfig, example: Any) -> None:
         super().__init__(config)
         if not isinstance(example, torch.Tensor) or example.dim() != 2 or not len(example):
-            raise ValueError(f"tokenizer 'set' takes tensors (elements, channels), given {_describe(example)}")
+            raise ValueError(f"tokenizer 'set' takes tensors (elements, channels), given {describe(example)}")
         self.channels = example.shape[1]
         if any(channel not in range(self.channels) for channel in config.centred):
             raise ValueError(f"centred {list(config.centred)} names channels that samples with {self.channels} channels do not have")
@@ -52,35 +53,44 @@ class SetTokenizer(Tokenizer):
         return (StreamSpec(name=self.config.stream, width=self.channels, order="set", prior=prior, centred=self.config.centred),)
 
     def fit(self, samples: Sequence[Any]) -> None:
-        self.facts["sizes"] = [list(pair) for pair in sorted(Counter(len(sample) for sample in samples).items())]
-        self.statistics = Statistics(self.channels)
-        stream = self.encode(samples)[self.config.stream]
-        self.statistics.measure(stream.values, stream.mask, per_channel=False)
+        sizes: Counter[int] = Counter()
+        for index, sample in enumerate(samples):
+            self._check(sample, index)
+            sizes[len(sample)] += 1
+        self.facts["sizes"] = [list(pair) for pair in sorted(sizes.items())]
+        self.statistics = Statistics(self.channels).to(self.statistics.mean.device)
+        streams = (self.encode(chunk)[self.config.stream] for chunk in chunks(samples))
+        self.statistics.measure_batches(((stream.values, stream.mask) for stream in streams), per_channel=False)
         self.statistics.mean[list(self.config.centred)] = 0
 
     def encode(self, samples: Sequence[Any], seeds: Tensor | None = None) -> State:
         for index, sample in enumerate(samples):
-            if not isinstance(sample, torch.Tensor) or sample.dim() != 2 or sample.shape[1] != self.channels or not len(sample):
-                raise ValueError(f"sample {index}: expected a tensor (elements, {self.channels} channels), given {_describe(sample)}")
+            self._check(sample, index)
+        sizes = torch.tensor([len(sample) for sample in samples])
         values = torch.nn.utils.rnn.pad_sequence([self._centre(sample) for sample in samples], batch_first=True)
-        mask = torch.arange(values.shape[1])[None] < torch.tensor([len(sample) for sample in samples])[:, None]
+        mask = torch.arange(values.shape[1])[None] < sizes[:, None]
+        values, mask = values.to(self.statistics.mean.device), mask.to(self.statistics.mean.device)
         return State.of({self.config.stream: Stream.of(self.statistics.normalise(values) * mask[..., None], mask=mask)})
 
     def decode(self, state: State) -> list[Any]:
         stream = state[self.config.stream]
-        return [row[mask] for row, mask in zip(self.statistics.restore(stream.values), stream.mask, strict=True)]
+        return [row[mask].cpu() for row, mask in zip(self.statistics.restore(stream.values), stream.mask, strict=True)]
 
     def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: int | None = None) -> State:
+        if size is not None and size < 1:
+            raise ValueError(f"size {size}: expected a number of elements, 1 or more")
         sizes = draw_size(self.facts["sizes"], seeds) if size is None else [size] * len(seeds)
         return empty_set(self.config.stream, sizes, self.channels, seeds)
+
+    def _check(self, sample: Any, index: int) -> None:
+        if not is_clean(sample, 2, self.channels):
+            raise ValueError(
+                f"sample {index}: expected finite float32 numbers (elements, {self.channels} channels), given {describe(sample)}"
+            )
 
     def _centre(self, sample: Tensor) -> Tensor:
         if not self.config.centred:
             return sample
-        mean = torch.zeros(self.channels)
+        mean = sample.new_zeros(self.channels)
         mean[list(self.config.centred)] = sample.mean(0)[list(self.config.centred)]
         return sample - mean
-
-
-def _describe(sample: Any) -> str:
-    return f"shape {tuple(sample.shape)}" if isinstance(sample, torch.Tensor) else f"a {type(sample).__name__}"

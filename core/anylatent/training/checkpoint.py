@@ -1,7 +1,8 @@
 """What a training needs to go on exactly where it was, written whole, checked when read."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -20,9 +21,21 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted((path for path in folder.glob("*") if path.name.isdigit()), key=lambda path: int(path.name))
 
 
+def newest(folder: Path) -> Path | None:
+    """The last checkpoint, whole; None if there is none. Errors: `DamagedFile` says what is wrong with it and what to do."""
+    found = checkpoints(folder)
+    if not found:
+        return None
+    with _advising(folder):
+        check_seal(found[-1])
+    return found[-1]
+
+
 def save(folder: Path, step: int, module: nn.Module, averages: Averages, optimizer: torch.optim.Optimizer) -> Path:
     """Write `folder/<step>/`. Errors: `OSError` (a full disk); what was there before is untouched."""
     path = folder / f"{step:08d}"
+    for unfinished in folder.glob(".*.part"):  # of a process that was killed while it wrote
+        shutil.rmtree(unfinished)
     with whole_folder(path) as part:
         write_tensors(part / "trained.safetensors", module.state_dict())
         for name in averages.weights:
@@ -40,19 +53,26 @@ def restore(folder: Path, module: nn.Module, averages: Averages, optimizer: torc
 
     Errors: `DamagedFile` if it is truncated, changed, or of other shapes; it says what to do.
     """
-    found = checkpoints(folder)
-    if not found:
+    path = newest(folder)
+    if path is None:
         return 0
-    try:
-        check_seal(found[-1])
-        load_weights(module, read_tensors(found[-1] / "trained.safetensors"), found[-1])
+    with _advising(folder):
+        load_weights(module, read_tensors(path / "trained.safetensors"), path)
         for name in averages.weights:
-            averages.load(name, read_tensors(found[-1] / f"{name}.safetensors"))
-        _load_moments(module, optimizer, read_tensors(found[-1] / "optimizer.safetensors"))
-        return int(read_json(found[-1] / "state.json")["step"])
+            averages.load(name, read_tensors(path / f"{name}.safetensors"))
+        _load_moments(module, optimizer, read_tensors(path / "optimizer.safetensors"))
+        return int(read_json(path / "state.json")["step"])
+
+
+@contextmanager
+def _advising(folder: Path) -> Iterator[None]:
+    """Says what to do about a newest checkpoint that cannot be used."""
+    try:
+        yield
     except (DamagedFile, FileNotFoundError) as error:
-        advice = f"remove that folder to go on from {found[-2].name}" if len(found) > 1 else "remove that folder to start again"
-        raise DamagedFile(f"cannot resume from {found[-1]}: {error}; {advice}") from error
+        *older, last = checkpoints(folder)
+        advice = f"remove that folder to go on from {older[-1].name}" if older else "remove that folder to start again"
+        raise DamagedFile(f"cannot go on from {last}: {error}; {advice}") from error
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
@@ -81,4 +101,4 @@ def _load_moments(module: nn.Module, optimizer: torch.optim.Optimizer, tensors: 
     for name, p in module.named_parameters():
         mine = {key.rsplit("/", 1)[1]: value for key, value in tensors.items() if key.rsplit("/", 1)[0] == name}
         if mine:
-            optimizer.state[p] = {key: value.to(p.device) if key != "step" else value for key, value in mine.items()}
+            optimizer.state[p] = {key: value.to(p.device) for key, value in mine.items()}  # fused AdamW wants its step there too

@@ -37,7 +37,7 @@ class DenoiserCourse(Course):
         self, denoiser: Denoiser, latents: Latents, conditions: Sequence[Mapping[str, Any]], method: Method, objective: Objective
     ) -> None:
         super().__init__()
-        self.name, self.count = "denoiser", len(latents)
+        self.name, self.count, self.width = "denoiser", len(latents), denoiser.backbone.width
         roles = method.roles(denoiser)
         for role, module in roles.items():
             module.requires_grad_(role in method.trained)

@@ -4,10 +4,11 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from torch import nn
 
 from anylatent.training import checkpoint
@@ -19,7 +20,7 @@ from anylatent.types import Float, Int, Tensor
 
 
 class Diverged(RuntimeError):
-    """The loss is not a number any more."""
+    """The loss or its gradient is not finite any more."""
 
 
 class Course(nn.Module, ABC):
@@ -28,6 +29,8 @@ class Course(nn.Module, ABC):
     name: str
     count: int
     """Samples to train on."""
+    width: int = 0
+    """Channels of its matrix products: whether bfloat16 pays depends on them."""
 
     @abstractmethod
     def forward(self, indices: Int[Tensor, " rows"], seeds: Int[Tensor, " rows"], step: int) -> tuple[Float[Tensor, " rows"], Mapping[str, Tensor]]:
@@ -38,16 +41,20 @@ def train(course: Course, training: Training, folder: Path, accelerator: Acceler
     """Train for `training.steps`, from the newest checkpoint in `folder`, and leave one at the end.
 
     Yields `Stage`, then a `Step` a step, `Saved` a checkpoint. Closing the generator (an interrupt) loses at most the
-    steps since the last checkpoint. Errors: `Diverged` when the loss is not finite (the last checkpoint is kept);
-    `DamagedFile` for a checkpoint that cannot be read; `OSError` for one that cannot be written.
+    steps since the last checkpoint. Errors: `Diverged` when the loss or its gradient is not finite (the last checkpoint
+    is kept); `DamagedFile` for a checkpoint that cannot be read; `OSError` for one that cannot be written.
     """
+    if training.batch < accelerator.num_processes:
+        raise ValueError(f"a batch of {training.batch} cannot be shared by {accelerator.num_processes} processes: raise train.batch")
     course.to(accelerator.device).train()
     averages = Averages(course, training.ema)
     optimizer = make_optimizer(course, training)
     done = checkpoint.restore(folder, course, averages, optimizer)
     wrapped, optimizer = accelerator.prepare(course, optimizer)
+    cast = torch.autocast(accelerator.device.type, torch.bfloat16, enabled=uses_bfloat16(training, course.width))
     order = Order(course.count, seed)
-    log.forget_after(course.name, done)
+    if accelerator.is_main_process:
+        log.forget_after(course.name, done)
     yield Stage(course.name, training.steps, done)
     if 0 < done < training.steps:
         yield Note(f"resumed {course.name} at step {done} of {training.steps}")
@@ -56,13 +63,16 @@ def train(course: Course, training: Training, folder: Path, accelerator: Acceler
         rate = learning_rate(training, step)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss, numbers = _step(wrapped, order, training, optimizer, accelerator, step)
-        averages.update(course, step)
-        if not math.isfinite(loss):
+        loss, numbers = _gradients(wrapped, order, training, accelerator, cast, step)
+        if not (math.isfinite(loss) and math.isfinite(numbers["gradient_norm"])):
+            what = "loss" if not math.isfinite(loss) else "gradient"
             raise Diverged(
-                f"the loss of {course.name} is {loss} at step {step + 1}: training stopped; the last checkpoint "
+                f"the {what} of {course.name} is not finite at step {step + 1}: training stopped; the last checkpoint "
                 f"({_last(folder)}) is kept. Lower train.learning_rate or train.clip, then train again"
             )
+        optimizer.step()
+        optimizer.zero_grad()
+        averages.update(course, step)
         last = step + 1 == training.steps
         if accelerator.is_main_process and ((step + 1) % training.log == 0 or last):
             seconds = time.perf_counter() - started
@@ -74,34 +84,28 @@ def train(course: Course, training: Training, folder: Path, accelerator: Acceler
             accelerator.wait_for_everyone()
 
 
-def _step(
-    wrapped: nn.Module, order: Order, training: Training, optimizer: torch.optim.Optimizer, accelerator: Accelerator, step: int
+def _gradients(
+    wrapped: nn.Module, order: Order, training: Training, accelerator: Accelerator, cast: torch.autocast, step: int
 ) -> tuple[float, dict[str, float]]:
-    """One optimizer step over this process's share of the batch, in `accumulate` parts."""
+    """The gradients of one batch, of which this process computes its share in `accumulate` parts; its loss, and numbers to log.
+
+    A row counts as much as any other, whatever process and part it is in: processes' gradients are averaged, so each
+    weighs its rows by their number.
+    """
     indices = order.take(step * training.batch, training.batch)[accelerator.process_index :: accelerator.num_processes]
     parts = indices.chunk(training.accumulate)
     total, numbers = torch.zeros((), device=accelerator.device), {}
     for number, part in enumerate(parts):
-        share = len(part) / len(indices)
-        hold = accelerator.no_sync(wrapped) if number + 1 < len(parts) else _nothing()
-        with hold:
-            with accelerator.autocast():
+        with accelerator.no_sync(wrapped) if number + 1 < len(parts) else nullcontext():
+            with cast:
                 losses, logged = wrapped(part, order.seeds(part).to(accelerator.device), step)
-            loss = losses.float().mean() * share
+            loss = losses.float().sum() * (accelerator.num_processes / training.batch)
             accelerator.backward(loss)
         total += loss.detach()
         for name, value in logged.items():
-            numbers[name] = numbers.get(name, 0.0) + float(value.detach()) * share
+            numbers[name] = numbers.get(name, 0.0) + float(value.detach()) * len(part) / len(indices)
     norm = accelerator.clip_grad_norm_(wrapped.parameters(), training.clip)
-    optimizer.step()
-    optimizer.zero_grad()
     return float(accelerator.reduce(total, "mean")), numbers | {"gradient_norm": float(norm) if norm is not None else 0.0}
-
-
-class _nothing:
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *problem: object) -> None: ...
 
 
 def make_optimizer(course: nn.Module, training: Training) -> torch.optim.AdamW:
@@ -127,11 +131,19 @@ def learning_rate(training: Training, step: int) -> float:
     return training.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / max(training.steps, 1)))
 
 
-def make_accelerator(training: Training, width: int) -> Accelerator:
-    """Accelerate's view of this process (one, or one of many by its launcher), with bfloat16 where it pays."""
-    asked = training.precision
-    mixed = "bf16" if asked == "bfloat16" or (asked == "auto" and _bfloat16_pays(width)) else "no"
-    return Accelerator(mixed_precision=mixed, step_scheduler_with_optimizer=False)
+def make_accelerator() -> Accelerator:
+    """Accelerate's view of this process: one, or one of many by its launcher. The precision is `uses_bfloat16`'s business."""
+    return Accelerator(mixed_precision="no", step_scheduler_with_optimizer=False)
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one that samples, judges and writes, after many have trained together."""
+    return PartialState().is_main_process
+
+
+def uses_bfloat16(training: Training, width: int) -> bool:
+    """Whether matrix products of this many channels are autocast to bfloat16 here."""
+    return training.precision == "bfloat16" or (training.precision == "auto" and _bfloat16_pays(width))
 
 
 def _bfloat16_pays(width: int) -> bool:
@@ -161,23 +173,21 @@ class Log:
 
     def lines(self) -> list[dict]:
         """The lines that are whole; one that a crash cut short is left out."""
-        import json
-
-        out = []
-        for line in self.path.read_text().splitlines() if self.path.exists() else ():
-            try:
-                out.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
-        return out
+        return [line for _, line in self._whole()]
 
     def forget_after(self, stage: str, step: int) -> None:
-        """Drop what a resumed training will write again."""
-        import json
-
+        """Drop what a resumed training will write again, and what a crash cut short."""
         from anylatent.files import write_text
 
-        lines = self.lines()
-        kept = [line for line in lines if not (line["stage"] == stage and line["step"] > step)]
-        if len(kept) != len(lines):
-            write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+        kept = "".join(f"{text}\n" for text, line in self._whole() if line["stage"] != stage or line["step"] <= step)
+        if self.path.exists() and self.path.read_text() != kept:
+            write_text(self.path, kept)
+
+    def _whole(self) -> Iterator[tuple[str, dict]]:
+        import json
+
+        for text in self.path.read_text().splitlines() if self.path.exists() else ():
+            try:
+                yield text, json.loads(text)
+            except json.JSONDecodeError:
+                continue

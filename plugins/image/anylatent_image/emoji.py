@@ -3,14 +3,16 @@
 import hashlib
 import io
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
 from anylatent.data import Source, Split
 from anylatent.lazy import torch
+from anylatent.types import Tensor
 from anylatent_image.image_data import ImageData
 from anylatent_image.pixels import Frame, Rgb
 
@@ -39,7 +41,7 @@ class Emoji(ImageData, kind="image.emoji"):
     size: int = Field(32, ge=4, le=72, description="Height and width in pixels.")
     background: Rgb = Field((255, 255, 255), description="sRGB colour under transparent pixels.")
     skin_tones: bool = Field(False, description="Also the skin-toned variants, with condition `tone`.")
-    test_share: float = Field(0.1, gt=0, lt=1, description="How much is held out, chosen by a hash of the name.")
+    test_share: float = Field(0.1, gt=0, lt=1, description="How much is held out, chosen by a hash of the name; look-alikes stay together.")
 
     @property
     def frame(self) -> Frame:
@@ -50,32 +52,40 @@ class Emoji(ImageData, kind="image.emoji"):
 
         Errors: `FileNotFoundError` if the archive was not fetched.
         """
-        from PIL import Image
-
         from anylatent_image.images import Images
 
-        pixels, conditions, ids = [], [], []
-        with zipfile.ZipFile(self.archive()) as archive:
-            for file, points, known in self._entries(archive, split):
-                with Image.open(io.BytesIO(archive.read(file))) as picture:
-                    pixels.append(self.frame.of(picture))
-                conditions.append(known)
-                ids.append(points)
-        return Images(torch.stack(pixels), conditions, ids)
+        pictures = self._pictures()
+        family = _families([(picture.plain, hashlib.sha256(picture.pixels.numpy().tobytes()).hexdigest()) for picture in pictures])
+        chosen = [picture for picture in pictures if _is_held_out(family[picture.plain], self.test_share) == (split == "test")]
+        return Images(torch.stack([p.pixels for p in chosen]), [p.conditions for p in chosen], [p.points for p in chosen])
 
-    def _entries(self, archive: zipfile.ZipFile, split: Split) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-        """File, code points and conditions of the captioned pictures of a split, sorted by code points."""
-        names = _names()
-        for file in sorted(name for name in archive.namelist() if name.startswith(_FOLDER) and name.endswith(".png")):
-            points = Path(file).stem
-            parts = [part for part in points.split("-") if part != _EMOJI_STYLE]
-            tones = [_TONES[part] for part in parts if part in _TONES]
-            # All tones of a picture go to one side: they are nearly the same picture.
-            plain = "-".join(part for part in parts if part not in _TONES)
-            caption = names.get("-".join(parts))
-            if caption is None or (tones and not self.skin_tones) or _is_held_out(plain, self.test_share) != (split == "test"):
-                continue
-            yield file, points, {"caption": caption} | ({"tone": " and ".join(tones) or "none"} if self.skin_tones else {})
+    def _pictures(self) -> "list[_Picture]":
+        """The captioned pictures, sorted by code points."""
+        from PIL import Image
+
+        names, found = _names(), []
+        with zipfile.ZipFile(self.archive()) as archive:
+            for file in sorted(name for name in archive.namelist() if name.startswith(_FOLDER) and name.endswith(".png")):
+                points = Path(file).stem
+                parts = [part for part in points.split("-") if part != _EMOJI_STYLE]
+                tones = [_TONES[part] for part in parts if part in _TONES]
+                caption = names.get("-".join(parts))
+                if caption is None or (tones and not self.skin_tones):
+                    continue
+                with Image.open(io.BytesIO(archive.read(file))) as picture:
+                    pixels = self.frame.of(picture)
+                tone = {"tone": " and ".join(tones) or "none"} if self.skin_tones else {}
+                found.append(_Picture(points, "-".join(part for part in parts if part not in _TONES), pixels, {"caption": caption} | tone))
+        return found
+
+
+@dataclass(frozen=True)
+class _Picture:
+    points: str
+    plain: str
+    """The code points without skin tones."""
+    pixels: Tensor
+    conditions: Mapping[str, str]
 
 
 def _names() -> dict[str, str]:
@@ -86,6 +96,24 @@ def _names() -> dict[str, str]:
         return "-".join(f"{ord(character):x}" for character in text if f"{ord(character):x}" != _EMOJI_STYLE)
 
     return {points(text): facts["en"].strip(":").replace("_", " ") for text, facts in EMOJI_DATA.items()}
+
+
+def _families(pictures: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The family of each plain name: pictures that differ by skin tone alone, or not at all (the flags of France and St. Martin).
+
+    A family is wholly in `train` or in `test`. `pictures`: plain name and pixel digest of each.
+    """
+    above: dict[str, str] = {}
+
+    def top(name: str) -> str:
+        while above.setdefault(name, name) != name:
+            name = above[name]
+        return name
+
+    for plain, digest in pictures:
+        low, high = sorted((top(plain), top(f"pixels {digest}")))
+        above[high] = low
+    return {name: top(name) for name in above if not name.startswith("pixels ")}
 
 
 def _is_held_out(name: str, share: float) -> bool:

@@ -44,7 +44,7 @@ class Molecules(Dataset):
             return Molecule(smiles)
         places = self._table.places[self._starts[at] : self._starts[at + 1]]
         elements = tuple(atom.GetSymbol() for atom in Molecule(smiles).mol().GetAtoms())
-        return Molecule(smiles, elements, tuple((float(x), float(y), float(z)) for x, y, z in places))
+        return Molecule(smiles, elements, tuple((round(float(x), 4), round(float(y), 4), round(float(z), 4)) for x, y, z in places))
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(repr((self._names, self._starts is not None)).encode())

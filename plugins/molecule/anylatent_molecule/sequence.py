@@ -45,7 +45,7 @@ class SequenceTokenizer(Tokenizer):
         self.past = CausalBlock(width, kernel=5)
         self.posterior = nn.Linear(width, 2 * channels)
         self.statistics = Statistics(channels)
-        self.lift = nn.Linear(channels, width)
+        self.lift = nn.Linear(channels + 1, width)
         self.around = nn.ModuleList(AroundBlock(width, kernel=5) for _ in range(config.depth))
         # What was said before; the last index: nothing yet.
         self.said = nn.Embedding(config.vocabulary + 1, width)
@@ -89,15 +89,15 @@ class SequenceTokenizer(Tokenizer):
     def loss(self, samples: Sequence[Molecule], seeds: Tensor) -> tuple[Float[Tensor, " rows"], Mapping[str, Tensor]]:
         """Nats a piece of saying the molecule from noisy latents, plus the weighted divergence of the posterior, a channel.
 
-        Each row has its own level of noise, uniform up to `noise`.
+        Each row has its own level of noise, uniform up to `noise`, and the decoder is told.
         """
         ids, mask = self._batch(samples)
         mean, log_variance = self._posterior(ids, mask)
         shape = ids.shape[1], self.config.channels
         latents = mean + (0.5 * log_variance).exp() * random.normal(seeds, "molecule.selfies/posterior", 0, 0, *shape)
-        level = self.config.noise * random.uniform(seeds, "molecule.selfies/level", 0, 0, 1)[..., None]
+        level = self.config.noise * random.uniform(seeds, "molecule.selfies/level", 0, 0, 1)[..., None].expand(-1, shape[0], 1)
         latents = latents + level * random.normal(seeds, "molecule.selfies/noise", 0, 0, *shape)
-        logits = self._say(latents, ids, mask)
+        logits = self._say(latents, level, ids, mask)
         count = mask.sum(1)
         surprise = (F.cross_entropy(logits.transpose(1, 2), ids, reduction="none") * mask).sum(1) / count
         divergence = 0.5 * (mean.square() + log_variance.exp() - log_variance - 1).mean(-1)
@@ -195,20 +195,27 @@ class SequenceTokenizer(Tokenizer):
     ) -> tuple[Float[Tensor, "rows tokens channels"], Float[Tensor, "rows tokens channels"]]:
         """Mean and log variance of each token."""
         mean, log_variance = self.posterior(self.past(self.embed(ids) * mask[..., None])).float().chunk(2, -1)
-        return mean, log_variance.clamp(-8, 2)
+        # Tokens of one length: else the encoder outshouts the noise instead of telling tokens apart.
+        return F.rms_norm(mean, mean.shape[-1:]), log_variance.clamp(-8, 2)
 
-    def _read(self, latents: Float[Tensor, "rows tokens channels"], mask: Bool[Tensor, "rows tokens"]) -> Float[Tensor, "rows tokens width"]:
-        """What the decoder sees of the latents at each place, both ways."""
-        x = self.lift(latents) * mask[..., None]
+    def _read(
+        self, latents: Float[Tensor, "rows tokens channels"], level: Float[Tensor, "rows tokens 1"], mask: Bool[Tensor, "rows tokens"]
+    ) -> Float[Tensor, "rows tokens width"]:
+        """What the decoder sees of the latents at each place, both ways, told how noisy they are."""
+        x = self.lift(torch.cat((latents, level), -1)) * mask[..., None]
         for block in self.around:
             x = block(x, mask)
         return x
 
     def _say(
-        self, latents: Float[Tensor, "rows tokens channels"], ids: Int[Tensor, "rows tokens"], mask: Bool[Tensor, "rows tokens"]
+        self,
+        latents: Float[Tensor, "rows tokens channels"],
+        level: Float[Tensor, "rows tokens 1"],
+        ids: Int[Tensor, "rows tokens"],
+        mask: Bool[Tensor, "rows tokens"],
     ) -> Float[Tensor, "rows tokens pieces"]:
         """The logits of each piece, given all latents and the true pieces before it."""
-        read = self._read(latents, mask)
+        read = self._read(latents, level, mask)
         before = F.pad(ids[:, :-1], (1, 0), value=self.config.vocabulary)
         spoken, _ = self.recurrence(torch.cat((read, self.said(before)), -1))
         return self._logits(torch.cat((spoken, read), -1))
@@ -221,7 +228,7 @@ class SequenceTokenizer(Tokenizer):
         self, latents: Float[Tensor, "rows tokens channels"], mask: Bool[Tensor, "rows tokens"], seeds: Int[Tensor, " rows"]
     ) -> Int[Tensor, "rows tokens"]:
         """Piece after piece, given all latents and what was said."""
-        read = self._read(latents, mask)
+        read = self._read(latents, torch.full_like(latents[..., :1], self.config.doubt), mask)
         last = torch.full((len(read), 1), self.config.vocabulary, device=read.device)
         memory: Tensor | None = None
         said = []

@@ -1,6 +1,6 @@
 """Recipe nodes of the molecule tokenizers."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -27,7 +27,8 @@ class SequenceConfig(TokenizerConfig, kind="molecule.selfies"):
     width: int = Field(128, ge=8, description="Width of encoder and decoder.")
     depth: int = Field(2, ge=0, description="Convolutions with which the decoder looks around.")
     kl: float = Field(1e-2, ge=0, description="Weight of the posterior's divergence from the standard normal.")
-    noise: float = Field(0.5, ge=0, description="Training decodes latents with up to this much noise.")
+    noise: float = Field(1.5, ge=0, description="Training decodes latents with up to this much noise, in standard deviations.")
+    doubt: float = Field(0.5, ge=0, description="How noisy the decoder takes latents to be: the more, the more it follows what is usual.")
     temperature: float = Field(0.0, ge=0, description="Of the decoder: 0 says the likeliest piece, 1 draws by the row's seed.")
 
     def build(self, example: Any, axes: tuple[AxisSpec, ...] = ()) -> "SequenceTokenizer":
@@ -41,7 +42,6 @@ class ConformerConfig(TokenizerConfig, kind="molecule.conformer"):
     """Molecules as sets of heavy atoms in space: element, charge, hydrogens and place; bonds are found again from distances."""
 
     elements: tuple[str, ...] = Field(("C", "N", "O", "F", "S", "Cl"), description="Those that molecules may have.")
-    pose: Literal["principal", "random"] = Field("principal", description="Principal axes along x, y, z, or turned at random by the row's seed.")
 
     def build(self, example: Any, axes: tuple[AxisSpec, ...] = ()) -> "ConformerTokenizer":
         from anylatent_molecule.conformer import ConformerTokenizer

@@ -1,0 +1,364 @@
+"""The command line, as a person meets it: what it prints, what it refuses, and its exit codes.
+
+The commands run in one process of their own, one after the other, without pytest's import hooks.
+"""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from anylatent.cli import hoisted
+from anylatent.cli.progress import Lines, Tally, bars
+from anylatent.cli.text import duration, measured, rate, table
+from anylatent.doctor import size
+from anylatent.metrics.base import Measure
+from anylatent.training.events import Note, Saved, Stage, Step
+
+TOY = Path(__file__).parent / "toy_plugin.py"
+RECIPE = """\
+modality: {kind: toy, data: {kind: toy.waves}}
+tokenizer: {kind: grid, patch: [2]}
+denoiser: {kind: dit, depth: 1, width: 16, heads: 1}
+conditions: {label: {kind: class}, }
+train: {steps: 6, batch: 4, checkpoint: 3, preview: 0, ema: [0.5]}
+sample: {count: 12, steps: 2, solver: {kind: heun}, guidance: {kind: classifier-free, scale: 2}}
+evaluate: [{kind: distinct}]
+"""
+BOOM = """\
+from anylatent.data import DatasetConfig
+
+class Boom(DatasetConfig, kind="boom.data"):
+    "Fails."
+
+    def build(self, split):
+        raise RuntimeError("the disk caught fire")
+"""
+DRIVER = """\
+import contextlib, io, json, sys
+from anylatent.cli import main
+results = {}
+for name, arguments in json.loads(sys.argv[1]).items():
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main(arguments)
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        except Exception as error:
+            code = repr(error)
+    results[name] = {"code": code, "out": out.getvalue(), "err": err.getvalue(), "torch": "torch" in sys.modules}
+json.dump(results, sys.stdout)
+"""
+
+
+@dataclass
+class Result:
+    code: int | str
+    out: str
+    err: str
+    torch: bool
+
+
+def commands(folder: Path, named: dict[str, list[str]]) -> dict[str, Result]:
+    environment = os.environ | {"ANYLATENT_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", DRIVER, json.dumps(named)], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stderr
+    return {name: Result(**result) for name, result in json.loads(done.stdout).items()}
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "waves.yaml").write_text(RECIPE)
+    (folder / "slip.yaml").write_text(RECIPE.replace("steps: 6", "stesp: 6"))
+    (folder / "broken.yaml").write_text("train: [1\n")
+    (folder / "boom.py").write_text(BOOM)
+    (folder / "boom.yaml").write_text(RECIPE.replace("toy.waves", "boom.data"))
+    (folder / "given.json").write_text(json.dumps([0.1 * i for i in range(8)]))
+    (folder / "bad.json").write_text("{")
+    (folder / "full").mkdir()
+    (folder / "full" / "mine.txt").write_text("keep me")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def light(workplace) -> dict[str, Result]:
+    """Commands that must answer without torch."""
+    return commands(
+        workplace,
+        {
+            "help": ["--help"],
+            "command help": ["sample", "--help"],
+            "version": ["--version"],
+            "unknown command": ["rnu"],
+            "unknown option": ["run", "waves.yaml", "--fast"],
+            "plugins": ["plugins"],
+            "no plugin": ["plugins", "info", "toy"],
+            "no file": ["plugins", "--plugin", "missing.py"],
+            "not yaml": ["recipe", "check", "broken.yaml"],
+            "toy unknown": ["run", "waves.yaml"],
+            "data unknown": ["data", "fetch", "no.data"],
+            "file plugin": ["plugins", "--plugin", str(TOY)],
+            "info": ["plugins", "info", "toy"],
+            "slip": ["run", "slip.yaml", "sample.cuont=3"],
+            "missing recipe": ["recipe", "check", "wave.yaml"],
+            "show": ["recipe", "show", "waves.yaml", "train.steps=99"],
+            "schema": ["recipe", "schema"],
+            "schema file": ["recipe", "schema", "--out", "made/schema.json"],
+            "schema nowhere": ["recipe", "schema", "--out", "/proc/schema.json"],
+            "data list": ["data", "list"],
+            "nothing to fetch": ["data", "fetch", "toy.waves"],
+            "editor": ["edit", "runs/waves", "--from-data", "1", "--set", "tokns=1"],
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def heavy(workplace, light) -> dict[str, Result]:
+    toy, run = ["--plugin", str(TOY)], "runs/waves"
+    boom = [*toy, "--plugin", "boom.py"]
+    return commands(
+        workplace,
+        {
+            "check": ["recipe", "check", "waves.yaml", *toy],
+            "problem": ["recipe", "check", "waves.yaml", "objective.streams={no: {weight: 2}}"],
+            "failure": ["recipe", "check", "boom.yaml", *boom],
+            "failure shown": ["recipe", "check", "boom.yaml", *boom, "--debug"],
+            "train": ["train", "waves.yaml", "train.steps=3", "--out", run],
+            "other recipe": ["run", "waves.yaml", "--out", run],
+            "run": ["run", "waves.yaml", "train.steps=3", "--out", run],
+            "go on": ["run", run],
+            "overrides of a run": ["run", run, "train.steps=9"],
+            "no run": ["sample", "nowhere"],
+            "sample": ["sample", run, "--count", "3", "--condition", "label=1", "--solver", "euler", "--guidance", "1.5", "--seed", "5"],
+            "sample again": ["sample", run, "--count", "3", "--weights", "trained", "--guidance", "{kind: none}", "--out", "mine"],
+            "onto files": ["sample", run, "--out", "full"],
+            "unknown condition": ["sample", run, "--condition", "lable=1"],
+            "no value": ["sample", run, "--condition", "label"],
+            "twice": ["sample", run, "--condition", "label=1", "--condition", "label=2"],
+            "unknown solver": ["sample", run, "--solver", "huen"],
+            "bad scale": ["sample", run, "--guidance", "-1"],
+            "edit": ["edit", run, "--given", "given.json", "--count", "2", "--set", "anew={x: [0.5, 1]}"],
+            "edit data": ["edit", run, "--from-data", "2", "--editor", "{kind: masked-completion, anew: {x: [0, 0.5]}}"],
+            "edit nothing": ["edit", run],
+            "edit too much": ["edit", run, "--from-data", "1000"],
+            "edit missing": ["edit", run, "--given", "missing.json"],
+            "edit unreadable": ["edit", run, "--given", "bad.json"],
+            "evaluate": ["evaluate", run],
+            "report": ["report", run],
+            "doctor": ["doctor"],
+        },
+    )
+
+
+# --- what answers at once -------------------------------------------------------------------------------------------
+
+
+def test_what_needs_no_number_imports_no_torch(light):
+    assert [name for name, result in light.items() if result.torch] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [
+        ("help", 0, "run       Everything a recipe says: train, sample, evaluate, report."),
+        ("command help", 0, "--condition NAME=VALUE"),
+        ("version", 0, "anylatent 0."),
+        ("unknown command", 2, "No such command 'rnu'. Did you mean 'run'?"),
+        ("unknown option", 2, "No such option"),
+        ("no plugin", 1, "error: no installed plugin provides 'toy': try `pip install anylatent-toy`, or --plugin FILE"),
+        ("no file", 1, "error: --plugin expects a Python file (.py), given '"),
+        ("not yaml", 1, "error: 1 mistake:\n  broken.yaml:2:1: is not YAML: "),
+        ("toy unknown", 1, "waves.yaml:1:18: modality.kind: no installed plugin provides 'toy'"),
+        ("data unknown", 1, "error: there is no data set 'no.data'; known: "),
+        ("file plugin", 0, "toy"),
+        ("info", 0, "dataset   toy.waves  Sine waves of three frequencies."),
+        ("slip", 1, "error: 2 mistakes:\n  slip.yaml:5:9: train.stesp: unknown key 'stesp'; did you mean 'steps'?\n  override 'sample.cuont=3': sample.cuont: unknown"),
+        ("missing recipe", 1, "error: there is no recipe 'wave.yaml'; did you mean 'waves.yaml'?"),
+        ("show", 0, "  steps: 99\n"),
+        ("schema file", 0, "made/schema.json"),
+        ("schema nowhere", 1, "error: No such file or directory: /proc/"),
+        ("data list", 0, "toy.waves"),
+        ("nothing to fetch", 0, "toy.waves: nothing to fetch"),
+        ("editor", 1, "override 'tokns=1': tokns: unknown key 'tokns'; did you mean 'tokens'?"),
+    ],
+)
+def test_light_commands_say_what_a_person_needs(light, name, code, said):
+    result = light[name]
+    assert result.code == code
+    assert said in (result.err if code else result.out)
+    assert "Traceback" not in result.err
+
+
+def test_the_schema_is_printed_and_written_alike(light, workplace):
+    assert json.loads(light["schema"].out) == json.loads((workplace / "made" / "schema.json").read_text())
+    assert "toy.waves" in light["schema"].out
+
+
+def test_no_help_line_is_cut_off(light):
+    assert "..." not in light["help"].out.replace("COMMAND [ARGS]...", "")
+    assert max(map(len, light["help"].out.splitlines())) <= 80
+
+
+# --- what takes torch -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [
+        ("check", 0, "tokens a sample  4\n"),
+        ("problem", 1, "problem: there is no stream 'no' for the objective"),
+        ("failure", 1, "error: the disk caught fire\n(--debug shows where)\n"),
+        ("failure shown", "RuntimeError('the disk caught fire')", ""),
+        ("train", 0, "trained: runs/waves"),
+        ("other recipe", 1, "error: runs/waves holds a run of another recipe: choose another folder with --out, or remove it"),
+        ("run", 0, "going on with: runs/waves\n"),
+        ("go on", 0, "report: runs/waves/report.html\n"),
+        ("overrides of a run", 1, "error: runs/waves is a run, whose recipe is fixed: overrides and --out need a recipe, such as runs/waves/recipe.yaml"),
+        ("no run", 1, "error: nowhere is not a run: it has no recipe.yaml."),
+        ("sample", 0, "runs/waves/sampled/001\n"),
+        ("sample again", 0, ": mine\n"),
+        ("onto files", 1, "error: --out full exists and is not an empty folder: choose another"),
+        ("unknown condition", 1, "error: --condition lable=1: this run has no condition 'lable'; did you mean 'label'? (known: label)"),
+        ("no value", 1, "error: --condition expects NAME=VALUE, given 'label'"),
+        ("twice", 1, "error: --condition label is given twice: samples of one request are asked one thing"),
+        ("unknown solver", 1, "--solver: kind: there is no solver 'huen'; did you mean 'heun'?"),
+        ("bad scale", 1, "scale: expected a number greater than or equal to 0; given -1"),
+        ("edit", 0, "runs/waves/edited/001\n"),
+        ("edit data", 0, "runs/waves/edited/002\n"),
+        ("edit nothing", 1, "error: say what to edit: --given FILE (one or more), or --from-data N"),
+        ("edit too much", 1, "error: --from-data 1000: the data set has 60 held-out samples"),
+        ("edit missing", 1, "error: --given: there is no file missing.json"),
+        ("edit unreadable", 1, "error: bad.json is not a JSON list of 8 numbers"),
+        ("evaluate", 0, "unique ↑"),
+        ("report", 0, "runs/waves/report.html\n"),
+        ("doctor", 0, "cache"),
+    ],
+)
+def test_commands_of_a_run(heavy, name, code, said):
+    result = heavy[name]
+    assert result.code == code, result.err
+    assert said in (result.out if code in (0,) or name == "problem" else result.err)
+    assert "Traceback" not in result.err
+
+
+def test_samples_are_files_and_nothing_of_the_user_is_touched(heavy, workplace):
+    made = json.loads((workplace / "runs/waves/sampled/001/samples.json").read_text())
+    assert [sample["seed"] for sample in made] == [5, 6, 7]
+    assert [sample["asked"] for sample in made] == [{"label": 1}] * 3
+    assert len(list((workplace / "mine").glob("0*.json"))) == 3
+    assert (workplace / "full" / "mine.txt").read_text() == "keep me"
+    given = json.loads((workplace / "given.json").read_text())
+    for name in ("000.json", "001.json"):
+        edited = json.loads((workplace / "runs/waves/edited/001" / name).read_text())
+        assert edited[:4] == pytest.approx(given[:4], abs=1e-5)
+        assert edited[4:] != pytest.approx(given[4:], abs=1e-2)
+
+
+def test_progress_outside_of_a_terminal_is_plain_lines(heavy):
+    lines = heavy["run"].err.splitlines()
+    assert "\x1b" not in heavy["run"].err
+    assert [line for line in lines if re.fullmatch(r"sample  12/12  .*in \d.*", line)]
+    assert re.search(r"^denoiser  3/3  [\d.,]+/s  loss [\d.]+  in ", heavy["train"].err, re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_with_130_and_says_how_to_go_on(workplace):
+    command = [sys.executable, "-c", "from anylatent.cli import main; main()", "train", "waves.yaml", "train.steps=100000", "--out", "runs/long"]
+    with subprocess.Popen([*command, "--plugin", str(TOY)], cwd=workplace, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("denoiser  "):
+                break
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+        assert process.wait(60) == 130
+    assert "stopped; to go on from the last checkpoint: anylatent train runs/long" in rest
+    assert "Traceback" not in rest
+
+
+# --- the parts ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["run", "r", "--plugin", "a.py", "--debug"], ["--plugin", "a.py", "--debug", "run", "r"]),
+        (["run", "--plugin=a.py", "r"], ["--plugin=a.py", "run", "r"]),
+        (["run", "--", "--debug"], ["run", "--", "--debug"]),
+        (["run", "--plugin"], ["--plugin", "run"]),
+    ],
+)
+def test_global_options_may_stand_anywhere(given, expected):
+    assert hoisted(given) == expected
+
+
+class Page(list):
+    """A stream that keeps its lines."""
+
+    def write(self, text: str) -> None:
+        self.append(text) if text.strip() else None
+
+    def flush(self) -> None: ...
+
+
+def test_plain_progress_speaks_at_both_ends_and_every_few_seconds():
+    page, now = Page(), [0.0]
+    watch = Lines(page, clock=lambda: now[0])
+    watch(Stage("denoiser", 30))
+    for step in range(1, 31):
+        now[0] += 0.25
+        watch(Step("denoiser", step, 30, loss=2.0))
+        watch(Saved("checkpoint", Path("c")))
+    watch(Note("careful"))
+    watch(Saved("samples", Path("runs/x/samples")))
+    assert page == [
+        "denoiser …",
+        "denoiser  12/30  4.0/s  loss 2  4.5 s left",
+        "denoiser  24/30  4.0/s  loss 2  1.5 s left",
+        "denoiser  30/30  4.0/s  loss 2  in 7.5 s",
+        "note: careful",
+        "samples: runs/x/samples",
+    ]
+
+
+def test_a_resumed_stage_counts_only_its_own_steps():
+    now = [0.0]
+    tally = Tally(Stage("denoiser", 1000, 900), clock=lambda: now[0])
+    now[0] = 10.0
+    tally.see(Step("denoiser", 950, 1000, loss=1.0))
+    assert tally.text() == "5.0/s  loss 1  10 s left"
+
+
+def test_bars_fill_stages_that_had_little_to_do_and_tell_what_was_saved():
+    page = io.StringIO()
+    with bars(Console(file=page, force_terminal=True, width=80)) as watch:
+        for event in (Stage("latents", 900), Stage("denoiser", 2), Step("denoiser", 2, 2, loss=0.5), Saved("preview", Path("p")), Note("[careful]")):
+            watch(event)
+        watch(Stage("report", 1))
+    text = page.getvalue()
+    assert "900/900" in text
+    assert "1/1" in text
+    assert "note: [careful]" in text
+    assert "preview" not in text
+
+
+def test_numbers_read_well():
+    assert [duration(s) for s in (0.04, 9.94, 9.96, 59.4, 61, 3599, 7620)] == ["0.0 s", "9.9 s", "10 s", "59 s", "1 min 1 s", "59 min 59 s", "2 h 7 min"]
+    assert (rate(1234.5), rate(0.25)) == ("1,234.5/s", "4.0 s each")
+    assert [size(count) for count in (0, 999, 1000, 2.5e6, 3e9)] == ["0 B", "999 B", "1.0 kB", "2.5 MB", "3.0 GB"]
+    assert table([("a", "long cell"), ("longer", "b")]) == "a       long cell\nlonger  b"
+    judged = measured([Measure("distance", 1.25, 1, 1.5, 64, "lower", 0.5, note="biased"), Measure("x", float("nan"), float("nan"), 0, 2, "neither")])
+    assert judged.splitlines()[1].split() == ["distance", "↓", "1.25", "1", "…", "1.5", "64", "0.5"]
+    assert judged.splitlines()[2].split() == ["x", "–", "2"]
+    assert judged.splitlines()[3] == "distance: biased"

@@ -1,0 +1,215 @@
+"""The contracts of data sets, modalities and metrics: good ones hold to them, and each law finds one that breaks it."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from inspect import signature
+from typing import Any
+
+import pytest
+import torch
+from toys import Toy, WaveList, Waves
+
+from anylatent.data import Dataset, Record, Split
+from anylatent.metrics.base import Evidence, Measure, Metric
+from anylatent.metrics.distinct import Distinct
+from anylatent.metrics.flat import Flat
+from anylatent.metrics.frechet import Frechet
+from anylatent.metrics.memorisation import Memorisation
+from anylatent.metrics.precision_recall import PrecisionRecall
+from anylatent.testing import (
+    DatasetCase,
+    DatasetContract,
+    Listed,
+    MetricCase,
+    MetricContract,
+    ModalityCase,
+    ModalityContract,
+    difference,
+)  # fmt: skip
+
+FAULTS_SHOW_AS = (AssertionError, ValueError, OSError, pytest.fail.Exception)
+
+
+class TestWaves(DatasetContract):
+    @pytest.fixture(scope="class", params=[False, True], ids=["even", "ragged"])
+    @classmethod
+    def case(cls, request: pytest.FixtureRequest) -> DatasetCase:
+        data = Waves(ragged=request.param)
+        return DatasetCase(data, Toy(data=data), looked_at=20)
+
+
+SAMPLES = [Waves().build("train")[i].sample for i in range(5)]
+
+
+class TestToy(ModalityContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def case(cls) -> ModalityCase:
+        return ModalityCase(Toy(data=Waves()), SAMPLES)
+
+
+def _vectors(count: int, seed: int, shift: float = 0.0) -> list[torch.Tensor]:
+    return list(torch.randn(count, 4, generator=torch.Generator().manual_seed(seed)) + shift)
+
+
+EVIDENCE = Evidence(
+    Toy(data=Waves()), _vectors(30, 0, 0.3), [{"label": i} for i in range(30)], Listed(_vectors(80, 1)), Listed(_vectors(40, 2))
+)
+METRICS = [Distinct(), Frechet(features=Flat()), PrecisionRecall(features=Flat()), Memorisation(features=Flat())]
+
+
+class TestMetrics(MetricContract):
+    @pytest.fixture(scope="class", params=METRICS, ids=lambda metric: metric.kind)
+    @classmethod
+    def case(cls, request: pytest.FixtureRequest) -> MetricCase:
+        return MetricCase(request.param, EVIDENCE)
+
+
+# ------------------------------------------------------------------------------------------------- the contracts find faults
+
+
+class FaultyList(WaveList):
+    fault: str
+
+    def __getitem__(self, index: int) -> Record:
+        record = super().__getitem__(index % len(self) if self.fault == "past_the_end_is_an_index_error" else index)
+        match self.fault:
+            case "records_never_change":
+                return replace(record, sample=record.sample + torch.rand(()))
+            case "conditions_are_data":
+                return replace(record, conditions={"label": (1, 2)})
+            case "ids_are_names":
+                return replace(record, id="the same")
+        return record
+
+    def fingerprint(self) -> str:
+        return "the same" if self.fault == "splits_differ" else super().fingerprint()
+
+
+class FaultyWaves(Waves, kind="toy.faulty"):
+    fault: str
+
+    def build(self, split: Split) -> Dataset:
+        made = FaultyList(self, "train" if self.fault == "no_sample_is_in_both_splits" else split)
+        made.fault = self.fault
+        if self.fault == "it_says_what_it_is":
+            made.problems = ("",)
+        return made
+
+
+def laws(contract: type) -> list[str]:
+    return sorted(name.removeprefix("test_") for name in vars(contract) if name.startswith("test_"))
+
+
+@pytest.mark.parametrize("law", laws(DatasetContract))
+def test_each_law_finds_a_data_set_that_breaks_it(law: str) -> None:
+    config = FaultyWaves(fault=law)
+    given = {"case": DatasetCase(config, Toy(data=config)), "splits": (config.build("train"), config.build("test"))}
+    method = getattr(DatasetContract(), f"test_{law}")
+    with pytest.raises(FAULTS_SHOW_AS):
+        method(**{name: given[name] for name in signature(method).parameters})
+
+
+class FaultyToy(Toy, kind="toy-faulty"):
+    fault: str
+
+    @property
+    def sample(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return "two\nlines" if self.fault == "it_says_what_a_sample_is" else "a line"
+
+    def identity(self, sample: torch.Tensor) -> str:
+        return f"{id(sample)}" if self.fault == "identity_tells_samples_apart" else super().identity(sample)
+
+    def sheet(self, samples: Sequence[torch.Tensor], captions: Sequence[str] = ()) -> bytes:
+        blank = self.fault == "the_sheet_is_a_picture_of_the_samples"
+        return super().sheet([torch.zeros(1, 1) for _ in samples] if blank else samples, captions)
+
+    def write(self, samples: Sequence[torch.Tensor], folder):
+        match self.fault:
+            case "written_is_read":
+                return super().write([sample + 1 for sample in samples], folder)
+            case "all_samples_are_written":
+                return super().write(samples[:1], folder)
+        return super().write(samples, folder)
+
+    def read(self, path):
+        if self.fault == "a_file_that_is_no_sample_is_named" and path.name == "nonsense.json":
+            raise ValueError("a file is no wave")
+        return super().read(path)
+
+
+@pytest.mark.parametrize("law", laws(ModalityContract))
+def test_each_law_finds_a_modality_that_breaks_it(law: str, tmp_path) -> None:
+    given = {"case": ModalityCase(FaultyToy(data=Waves(), fault=law), SAMPLES), "tmp_path": tmp_path}
+    method = getattr(ModalityContract(), f"test_{law}")
+    with pytest.raises(FAULTS_SHOW_AS):
+        method(**{name: given[name] for name in signature(method).parameters})
+
+
+class FaultyMetric(Metric, kind="test-faulty-metric"):
+    fault: str
+
+    def compute(self, evidence: Evidence) -> list[Measure]:
+        samples = torch.stack(list(evidence.samples))
+        value = float(samples.mean())
+        match self.fault:
+            case "it_is_deterministic":
+                value += float(torch.rand(()))
+            case "the_order_of_samples_does_not_matter":
+                value = float(samples[0].mean())
+        high = value - 1 if self.fault == "values_are_inside_their_intervals" else value + 1
+        return [Measure("mean", value, value - 1, high, len(samples), "neither")]
+
+
+@pytest.mark.parametrize("law", laws(MetricContract))
+def test_each_law_finds_a_metric_that_breaks_it(law: str) -> None:
+    case = MetricCase(FaultyMetric(fault=law), EVIDENCE)
+    given = {"case": case, "measures": case.metric.compute(EVIDENCE)}
+    method = getattr(MetricContract(), f"test_{law}")
+    with pytest.raises(FAULTS_SHOW_AS):
+        method(**{name: given[name] for name in signature(method).parameters})
+
+
+# ---------------------------------------------------------------------------------------------------------- and the kit itself
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "where"),
+    [
+        (torch.ones(2), torch.ones(3), "float32 (2,) and torch.float32 (3,)"),
+        (torch.ones(2), torch.tensor([1.0, 1.2]), "0.2 apart, 0.1 allowed"),
+        (torch.ones(2, dtype=torch.int64), torch.tensor([1, 2]), "1 of 2 numbers differ"),
+        (1, 1.0, "an int and a float".replace("an ", "a ")),
+        ({"a": 1}, {"b": 1}, "keys ['a'] and ['b']"),
+        ({"a": [1.0, 2.0]}, {"a": [1.0, 2.5]}, "['a'][1]: 2.0 and 2.5"),
+        ([1], [1, 2], "1 and 2 items"),
+        (Record(torch.zeros(1), {}, "x"), Record(torch.zeros(1), {}, "y"), ".id: 'x' and 'y'"),
+    ],
+)
+def test_a_difference_is_said_with_its_place(a: Any, b: Any, where: str) -> None:
+    assert where in difference(a, b, 0.1)
+    assert not difference(a, a, 0.1)
+
+
+def test_numbers_may_differ_by_the_tolerance_alone() -> None:
+    assert not difference([1.0, torch.ones(2)], [1.05, torch.full((2,), 1.05)], 0.1)
+    assert difference([1.0], [1.05], 0.0)
+    assert not difference(float("nan"), float("nan"))
+
+
+def test_the_kit_is_imported_without_torch_or_pytest() -> None:
+    code = (
+        "import sys, anylatent.testing as kit; assert 'TokenizerContract' in kit.__all__; assert not {'torch', 'pytest'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_name_of_the_kit_is_there() -> None:
+    import anylatent.testing as kit
+
+    for name in kit.__all__:
+        assert getattr(kit, name).__name__ == name
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        kit.Nothing  # noqa: B018

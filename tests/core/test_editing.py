@@ -1,0 +1,135 @@
+import pytest
+import torch
+
+from anylatent.editing.masked_completion import MaskedCompletion
+from anylatent.spec import AxisSpec
+from anylatent.state import State, Stream
+from anylatent.testing import EditorCase, EditorContract, TokenizerCase
+from anylatent.tokenizers.autoencoder import AutoencoderConfig
+from anylatent.tokenizers.base import Tokenizer
+from anylatent.tokenizers.grid import GridConfig
+from anylatent.tokenizers.set import SetConfig
+
+Y, X = AxisSpec(name="y", unit="cm", step=2.0), AxisSpec(name="x", unit="px")
+
+
+def arrays(*shapes: tuple[int, ...]) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(*shape, generator=generator) for shape in shapes]
+
+
+FIELDS = arrays((8, 6, 1), (4, 6, 1), (8, 4, 1), (6, 6, 1))
+CLOUDS = arrays((4, 3), (2, 3), (7, 3), (5, 3))
+GRID = TokenizerCase(GridConfig(patch=(2, 2)), FIELDS, (Y, X)).fitted()
+SET = TokenizerCase(SetConfig(centred=(0, 1)), CLOUDS).fitted()
+LATENT = TokenizerCase(AutoencoderConfig(inner=GridConfig(patch=(2, 2)), width=16, heads=2, depth=1), FIELDS, (Y, X)).fitted()
+
+CASES = {
+    "half of a grid": EditorCase(
+        MaskedCompletion(anew={"y": (0.5, 1.0)}), GRID, FIELDS,
+        refused=[MaskedCompletion(anew=anew) for anew in ({"z": (0, 0.5)}, {}, {"x": (0.1, 0.2)})],
+    ),
+    "around a window": EditorCase(
+        MaskedCompletion(anew={"y": (0, 0.6), "x": (0, 0.4)}, invert=True), GRID, FIELDS, refused=[MaskedCompletion(anew={"y": (0, 1)})]
+    ),
+    "part of a set": EditorCase(
+        MaskedCompletion(), SET, CLOUDS,
+        refused=[MaskedCompletion(tokens=(0, 1)), MaskedCompletion(tokens=(0.45, 0.55)), MaskedCompletion(anew={"y": (0, 0.5)})],
+    ),
+    "latents": EditorCase(MaskedCompletion(anew={"x": (0, 0.5)}), LATENT, FIELDS, refused=[MaskedCompletion(anew={"x": (0, 1)})]),
+}  # fmt: skip
+
+
+class TestMaskedCompletion(EditorContract):
+    @pytest.fixture(scope="class", params=CASES.values(), ids=CASES)
+    @classmethod
+    def case(cls, request: pytest.FixtureRequest) -> EditorCase:
+        return request.param
+
+
+def kept(editor: MaskedCompletion, tokenizer: Tokenizer, sample: torch.Tensor) -> torch.Tensor:
+    (stream,) = editor.start(tokenizer, [sample], torch.tensor([0])).streams.values()
+    return stream.keep[0]
+
+
+def test_a_region_is_an_interval_of_each_named_axis() -> None:
+    """As fractions from the first token to the last; a token inside all of them is made anew."""
+    sample = torch.zeros(8, 6, 1)  # 4 x 3 patches, at fractions 0, 1/3, 2/3, 1 and 0, 1/2, 1
+    keep = kept(MaskedCompletion(anew={"y": (0.3, 0.7), "x": (0.5, 1.0)}), GRID, sample).reshape(4, 3)
+    assert (~keep).nonzero().tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]
+    inverted = kept(MaskedCompletion(anew={"y": (0.3, 0.7), "x": (0.5, 1.0)}, invert=True), GRID, sample).reshape(4, 3)
+    assert torch.equal(inverted, ~keep)
+
+
+def test_a_part_of_a_set_is_a_share_of_its_elements() -> None:
+    assert kept(MaskedCompletion(tokens=(0.5, 1.0)), SET, torch.randn(6, 3)).tolist() == [True] * 3 + [False] * 3
+    assert kept(MaskedCompletion(tokens=(0.0, 0.25)), SET, torch.randn(8, 3)).tolist() == [False] * 2 + [True] * 6
+
+
+def test_a_row_is_kept_alike_beside_longer_ones() -> None:
+    state = MaskedCompletion().start(SET, CLOUDS, torch.arange(4))
+    for row, sample in enumerate(CLOUDS):
+        assert state["elements"].keep[row, : len(sample)].tolist() == kept(MaskedCompletion(), SET, sample).tolist()
+
+
+@pytest.mark.parametrize(
+    ("editor", "tokenizer", "samples", "message"),
+    [
+        (MaskedCompletion(anew={"z": (0, 0.5)}), GRID, FIELDS, r"there is no axis \['z'\]: the tokens have \['x', 'y'\]"),
+        (MaskedCompletion(anew={"y": (0, 0.5)}), SET, CLOUDS, r"there is no axis \['y'\]: the tokens have none, use `tokens`"),
+        (MaskedCompletion(), GRID, FIELDS, r"nothing would be kept of the 12 tokens of given sample 0: choose another region"),
+        (MaskedCompletion(tokens=(0.4, 0.6)), SET, CLOUDS[1:], r"everything would be kept of the 2 tokens of given sample 0"),
+        (MaskedCompletion(tokens=(0.4, 0.6)), SET, [CLOUDS[2], CLOUDS[1]], r"everything would be kept of the 2 tokens of given sample 1"),
+        (MaskedCompletion(), SET, [], r"no sample was given to edit"),
+    ],
+)
+def test_what_would_edit_nothing_is_refused(editor, tokenizer, samples, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        editor.start(tokenizer, samples, torch.arange(4))
+
+
+@pytest.mark.parametrize("interval", [(0.5, 0.5), (0.8, 0.2), (-0.1, 0.5), (0.0, 1.5)])
+def test_an_interval_must_increase_within_0_and_1(interval: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match=r"interval \[.*\] of 'y' must increase within 0 and 1"):
+        MaskedCompletion(anew={"y": interval})
+    with pytest.raises(ValueError, match=r"interval \[.*\] of 'tokens' must increase within 0 and 1"):
+        MaskedCompletion(tokens=interval)
+
+
+# ------------------------------------------------------------------------------------------------- the contract finds faults
+
+
+class Faulty(MaskedCompletion, kind="test-faulty"):
+    fault: str
+
+    def start(self, tokenizer: Tokenizer, given: list, seeds: torch.Tensor) -> State:
+        if self.fault == "nothing_given_is_refused" and not given:
+            given = [CLOUDS[0]]
+        if self.fault == "what_makes_no_sense_is_refused":
+            return MaskedCompletion().start(tokenizer, given, seeds)
+        state = super().start(tokenizer, given, seeds)
+        stream = state["elements"]
+        match self.fault:
+            case "it_starts_from_the_given_samples":
+                state = state.with_values({"elements": stream.values + 1})
+            case "kept_tokens_come_back_and_the_others_are_new":
+                state = State.of(state.streams, torch.zeros_like(seeds))
+            case "rows_are_alone_together":
+                state = state.with_kept("elements", torch.arange(stream.shape[1]).expand(stream.mask.shape) * 2 < stream.shape[1])
+            case "edited_samples_can_be_decoded":
+                state = State.of({"elements": Stream.of(stream.values[..., :2], mask=stream.mask)}, seeds)
+        return state
+
+
+LAWS = sorted(name.removeprefix("test_") for name in vars(EditorContract) if name.startswith("test_"))
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_each_law_finds_an_editor_that_breaks_it(law: str) -> None:
+    case = EditorCase(Faulty(fault=law), SET, CLOUDS, refused=[Faulty(fault=law, tokens=(0, 1))])
+    at_start = ("it_starts_from_the_given_samples", "what_makes_no_sense_is_refused", "nothing_given_is_refused")
+    arguments: dict = {} if law in at_start else {"denoiser": case.denoiser()}
+    if law.startswith("kept_tokens"):
+        arguments["noised"] = False
+    with pytest.raises((AssertionError, RuntimeError, pytest.fail.Exception)):
+        getattr(EditorContract(), f"test_{law}")(case, **arguments)
