@@ -10,9 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from anylatent.execution import execute
     from anylatent.hookspecs import hookimpl
     from anylatent.recipe import load as load_recipe
-    from anylatent.run import Run, Samples, execute
+    from anylatent.run import Run, Samples
     from anylatent.spec import AxisSpec, StreamSpec
     from anylatent.state import State, Stream
     from anylatent.tokenizers.base import Tokenizer
@@ -29,11 +30,13 @@ _HOMES = {
     "StreamSpec": "anylatent.spec",
     "Tokenizer": "anylatent.tokenizers.base",
     "TokenizerConfig": "anylatent.tokenizers.config",
-    "execute": "anylatent.run",
+    "execute": "anylatent.execution",
     "hookimpl": "anylatent.hookspecs",
 }
 
-__all__ = [*_HOMES, "load", "load_recipe"]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [
+    "AxisSpec", "Run", "Samples", "State", "Stream", "StreamSpec", "Tokenizer", "TokenizerConfig", "execute", "hookimpl", "load", "load_recipe",
+]  # fmt: skip
 
 
 def load(folder: Any, plugins: Any = None) -> "Run":

@@ -1,16 +1,19 @@
 """The one room where things are built: from a recipe to data sets, tokenizer and denoiser."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from anylatent.conditioners.base import Conditions
 from anylatent.data import Dataset, Split
 from anylatent.denoiser import Corruption, Denoiser
-from anylatent.files import read_json, read_tensors, write_json, write_tensors
+from anylatent.files import DamagedFile, check_seal, read_json, read_tensors, seal, write_json, write_tensors
+from anylatent.node import Spec
 from anylatent.random import seed_of
 from anylatent.recipe.model import Recipe
 from anylatent.spec import StreamSpec
@@ -65,22 +68,39 @@ def condition_values(recipe: Recipe, dataset: Dataset) -> list[dict[str, Any]]:
         asked.append({name: conditions[name] for name in recipe.conditions if conditions.get(name) is not None})
     for name in recipe.conditions:
         if not any(name in row for row in asked):
-            raise ValueError(f"no record of '{recipe.modality.data.kind}' has the condition '{name}': its records have {sorted(known) or 'none'}")
+            raise ValueError(
+                f"no record of '{recipe.modality.data.kind}' has the condition '{name}': its records have {sorted(known) or 'none'}"
+            )
     return asked
 
 
-class _seeded:
+@contextmanager
+def _seeded(*parts: object) -> Iterator[None]:
     """Initial weights from torch's generator, seeded for this block alone."""
+    before = torch.get_rng_state()
+    torch.manual_seed(seed_of("weights", *parts))
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)
 
-    def __init__(self, *parts: object) -> None:
-        self.seed = seed_of("weights", *parts)
 
-    def __enter__(self) -> None:
-        self.state = torch.get_rng_state()
-        torch.manual_seed(self.seed)
+class TokenizerFacts(Spec):
+    """What a run must know of its training data when those are not there any more."""
 
-    def __exit__(self, *problem: object) -> None:
-        torch.set_rng_state(self.state)
+    tokenizer: dict[str, Any]
+    """`Tokenizer.facts`."""
+    fingerprint: str
+    """Of the tokenizer."""
+    conditions: dict[str, list[Any]]
+    """Values from which each conditioner is built in its shape."""
+    asked: list[dict[str, Any]]
+    """What training samples are, in the recipe's conditions: some of them, evenly spread."""
+    sample: str
+    """The file with one sample, by which the tokenizer is built in its shape; empty if the modality cannot write one."""
+    left_out: int
+    """Records that could not be read."""
+    first_left_out: str
 
 
 @dataclass(frozen=True)
@@ -91,20 +111,29 @@ class TokenizerFolder:
 
     @property
     def exists(self) -> bool:
-        return (self.path / "facts.json").is_file()
+        return (self.path / "sha256.json").is_file()
 
-    def save(self, tokenizer: Tokenizer, examples: Mapping[str, Sequence[Any]], sample_file: str) -> None:
-        """Written last: a folder with `facts.json` is whole."""
+    def save(self, tokenizer: Tokenizer, facts: TokenizerFacts) -> None:
+        """The seal is written last: a folder that has one is whole."""
         write_tensors(self.path / "tokenizer.safetensors", tokenizer.state_dict())
-        facts = {"tokenizer": tokenizer.facts, "conditions": examples, "sample": sample_file, "fingerprint": tokenizer.fingerprint()}
-        write_json(self.path / "facts.json", facts)
+        write_json(self.path / "facts.json", facts.model_dump(mode="json"))
+        seal(self.path)
 
-    def facts(self) -> dict[str, Any]:
-        return read_json(self.path / "facts.json")
+    def facts(self) -> TokenizerFacts:
+        """Errors: `DamagedFile` if a file in the folder is not what was saved."""
+        check_seal(self.path)
+        try:
+            return TokenizerFacts.model_validate(read_json(self.path / "facts.json"))
+        except ValidationError as error:
+            raise DamagedFile(
+                f"{self.path / 'facts.json'} was written by another version: {error.error_count()} of its facts differ"
+            ) from error
 
     def load_into(self, tokenizer: Tokenizer) -> Tokenizer:
-        """Errors: `DamagedFile` if the files are not what was saved."""
+        """Errors: `DamagedFile` if the files are not what was saved, or were saved of another tokenizer."""
         facts = self.facts()
-        tokenizer.restore(facts["tokenizer"])
+        tokenizer.restore(facts.tokenizer)
         load_weights(tokenizer, read_tensors(self.path / "tokenizer.safetensors"), self.path)
+        if tokenizer.fingerprint() != facts.fingerprint:
+            raise DamagedFile(f"{self.path} holds another tokenizer than the recipe's '{tokenizer.config.kind}': was the recipe changed?")
         return tokenizer.eval()

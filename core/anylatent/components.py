@@ -11,7 +11,7 @@ from anylatent.metrics.distinct import Distinct
 from anylatent.metrics.flat import Flat
 from anylatent.metrics.frechet import Frechet
 from anylatent.metrics.memorisation import Memorisation
-from anylatent.metrics.precision_recall import PrecisionRecall
+from anylatent.metrics.precision_recall import DensityCoverage, PrecisionRecall
 from anylatent.node import Node
 from anylatent.objective import LogitNormalTimes, LogNormalTimes, UniformTimes
 from anylatent.paths import EDM, Cosine, Rectified
@@ -42,6 +42,6 @@ def core_components() -> list[type[Node]]:
         ResidualCache,
         Clip,
         MaskedCompletion,
-        Distinct, Frechet, Memorisation, PrecisionRecall,
+        DensityCoverage, Distinct, Frechet, Memorisation, PrecisionRecall,
         Flat,
     ]  # fmt: skip

@@ -23,7 +23,10 @@ class TokenSet:
         if dim == 0:
             longest = max(s.mask.shape[1] for s in sets)
             sets = [
-                TokenSet(torch.nn.functional.pad(s.values, (0, 0, 0, longest - s.mask.shape[1])), torch.nn.functional.pad(s.mask, (0, longest - s.mask.shape[1])))
+                TokenSet(
+                    torch.nn.functional.pad(s.values, (0, 0, 0, longest - s.mask.shape[1])),
+                    torch.nn.functional.pad(s.mask, (0, longest - s.mask.shape[1])),
+                )
                 for s in sets
             ]
         return TokenSet(torch.cat([s.values for s in sets], dim), torch.cat([s.mask for s in sets], dim))

@@ -94,7 +94,8 @@ class ModulationCache:
         first = 0 if self._pool is None else len(self._pool)
         self._pool = new if self._pool is None else torch.cat((self._pool, new))
         self._add_levels(levels.unique())
-        assert self._levels is not None and self._places is not None
+        assert self._levels is not None, "just added"
+        assert self._places is not None, "just added"
         self._places[ids, torch.searchsorted(self._levels, levels)] = torch.arange(first, first + len(new), device=new.device)
 
     def _add_levels(self, levels: Tensor) -> None:

@@ -27,15 +27,17 @@ class BackboneConfig(Node, family="denoiser"):
 class DiTConfig(BackboneConfig, kind="dit"):
     """A diffusion transformer with adaLN-zero, QK-norm and rotary positions (Peebles & Xie 2022, 2212.09748)."""
 
-    depth: int = Field(6, ge=1, description="Blocks.")
-    width: int = Field(192, ge=8, description="Channels of a token inside the network.")
-    heads: int = Field(6, ge=1, description="Attention heads; must divide the width into even parts.")
-    mlp: float = Field(4.0, gt=0, description="Hidden width of the perceptron, in widths.")
+    depth: int = Field(default=6, ge=1, description="Blocks.")
+    width: int = Field(default=192, ge=8, description="Channels of a token inside the network.")
+    heads: int = Field(default=6, ge=1, description="Attention heads; must divide the width into even parts.")
+    mlp: float = Field(default=4.0, gt=0, description="Hidden width of the perceptron, in widths.")
 
     @model_validator(mode="after")
     def _divides(self) -> "DiTConfig":
         if self.width % self.heads or (self.width // self.heads) % 2:
-            raise ValueError(f"width {self.width} cannot be shared by {self.heads} heads of even width: choose a multiple of {2 * self.heads}")
+            raise ValueError(
+                f"width {self.width} cannot be shared by {self.heads} heads of even width: choose a multiple of {2 * self.heads}"
+            )
         return self
 
     @property

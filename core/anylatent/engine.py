@@ -6,7 +6,7 @@ predictions are made in one batch. Requests join and leave at any step.
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -14,10 +14,10 @@ from anylatent.condition import Condition
 from anylatent.denoiser import Denoiser, ModulationCache
 from anylatent.guidance.base import Branch, Moment
 from anylatent.hooks.base import HookedSites, Store, Visit
+from anylatent.lanes import Lane, Part, Walk
 from anylatent.sampling import Sampling
-from anylatent.solvers.base import Memory, Move, Query, Steps
 from anylatent.state import Receipt, State, Tally
-from anylatent.types import Bool, Float, Int, Tensor
+from anylatent.types import Bool, Tensor
 
 
 @dataclass(frozen=True)
@@ -44,57 +44,6 @@ class Finished:
     row: int
     state: State
     receipts: Mapping[str, Mapping[str, float]]
-
-
-@dataclass
-class Lane:
-    """Rows that move alike. Every tensor has a leading row axis; rows join by `cat` and leave by `select`."""
-
-    sampling: Sampling
-    noised: bool
-    state: State
-    given: dict[str, Tensor]
-    noise: dict[str, Tensor]
-    memory: dict[str, Memory]
-    times: dict[str, Float[Tensor, "rows times"]]
-    tables: dict[str, Float[Tensor, "rows steps numbers"]]
-    step: Int[Tensor, " rows"]
-    steps: Int[Tensor, " rows"]
-    asked: Condition
-    null: Condition | None
-
-    def __len__(self) -> int:
-        return len(self.state)
-
-    def select(self, rows: Tensor) -> "Lane":
-        def pick(tree: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return {name: x[rows] for name, x in tree.items()}
-
-        return Lane(
-            self.sampling, self.noised, self.state.select(rows), pick(self.given), pick(self.noise),
-            {name: pick(memory) for name, memory in self.memory.items()}, pick(self.times), pick(self.tables),
-            self.step[rows], self.steps[rows], self.asked.select(rows), self.null and self.null.select(rows),
-        )  # fmt: skip
-
-    @staticmethod
-    def cat(lanes: "Sequence[Lane]") -> "Lane":
-        def join(trees: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-            return {name: _cat_padded([tree[name] for tree in trees]) for name in trees[0]}
-
-        first = lanes[0]
-        nulls = [lane.null for lane in lanes if lane.null is not None]
-        return Lane(
-            first.sampling, first.noised, State.cat([lane.state for lane in lanes]), join([lane.given for lane in lanes]),
-            join([lane.noise for lane in lanes]),
-            {name: join([lane.memory[name] for lane in lanes]) for name in first.memory},
-            join([lane.times for lane in lanes]), join([lane.tables for lane in lanes]),
-            torch.cat([lane.step for lane in lanes]), torch.cat([lane.steps for lane in lanes]),
-            Condition.cat([lane.asked for lane in lanes]), Condition.cat(nulls) if nulls else None,
-        )  # fmt: skip
-
-    def now(self, stream: str, ahead: int = 0) -> Float[Tensor, "rows 1 1"]:
-        """The time of each row, or the one `ahead` steps on."""
-        return self.times[stream].gather(1, (self.step + ahead)[:, None])[:, :, None]
 
 
 class Engine:
@@ -189,7 +138,7 @@ class Engine:
     def step(self) -> list[Finished]:
         """Move every row by one step of its own; the rows that this finished."""
         self._admit()
-        walks = {key: _Walk(lane, self.denoiser) for key, lane in self._lanes.items()}
+        walks = {key: Walk(lane, self.denoiser) for key, lane in self._lanes.items()}
         while asking := [walk for walk in walks.values() if walk.queries]:
             for walk, answer in zip(asking, self._answer(asking), strict=True):
                 walk.send(answer)
@@ -226,15 +175,15 @@ class Engine:
         self.store.forget(row)
         return Finished(row, state, {name: counts for name, tally in self.tallies.items() if (counts := tally.of(row))})
 
-    def _answer(self, walks: "Sequence[_Walk]") -> list[dict[str, Tensor]]:
+    def _answer(self, walks: "Sequence[Walk]") -> list[dict[str, Tensor]]:
         """The guided, corrected prediction of the clean tokens for each walk's queries, all branches in one batch."""
-        parts: list[_Part] = []
+        parts: list[Part] = []
         plans: list[tuple[Moment, Sequence[Branch]]] = []
         for walk in walks:
             moment = Moment(walk.time(), walk.lane.step)
             branches = walk.lane.sampling.guidance.plan(moment)
             plans.append((moment, branches))
-            parts += [_Part(walk, branch, walk.rows(branch)) for branch in branches]
+            parts += [Part(walk, branch, walk.rows(branch)) for branch in branches]
         predictions = self._predict([part for part in parts if part.index.numel()])
         answers = []
         for walk, (moment, branches) in zip(walks, plans, strict=True):
@@ -242,7 +191,7 @@ class Engine:
             answers.append(walk.combine({name: p for name, p in mine.items() if p is not None}, moment))
         return answers
 
-    def _predict(self, parts: "Sequence[_Part]") -> "dict[tuple[int, str], dict[str, Tensor]]":
+    def _predict(self, parts: "Sequence[Part]") -> "dict[tuple[int, str], dict[str, Tensor]]":
         state = State.cat([part.state() for part in parts])
         condition = Condition.cat([part.condition() for part in parts])
         self._count(parts, state)
@@ -254,7 +203,7 @@ class Engine:
             out[id(part.walk), part.branch.name] = {name: part.spread(x[rows], name) for name, x in clean.items()}
         return out
 
-    def _count(self, parts: "Sequence[_Part]", state: State) -> None:
+    def _count(self, parts: "Sequence[Part]", state: State) -> None:
         tally = self.tallies.setdefault("engine", Tally())
         tokens = torch.stack([stream.mask.sum(1) for stream in state.streams.values()]).sum(0)
         for part, own in zip(parts, tokens.split([len(part.index) for part in parts]), strict=True):
@@ -263,7 +212,7 @@ class Engine:
             if part.branch.condition == "null":
                 tally.add("guidance_calls", part.ids())
 
-    def _sites(self, parts: "Sequence[_Part]") -> HookedSites | None:
+    def _sites(self, parts: "Sequence[Part]") -> HookedSites | None:
         hooks = {hook.key(): hook for part in parts for hook in part.walk.lane.sampling.hooks}
         if not hooks:
             return None
@@ -275,143 +224,6 @@ class Engine:
             tally = self.tallies.setdefault(hook.kind, Tally())
             visits.append((hook, Visit(addresses, torch.tensor(asked, device=self.device), step, steps, time, self.store, tally)))
         return HookedSites(visits)
-
-
-class _Walk:
-    """One lane on its way through one step: a solver's generator a stream, and what they ask for now."""
-
-    def __init__(self, lane: Lane, denoiser: Denoiser) -> None:
-        self.lane, self.denoiser = lane, denoiser
-        self.queries: dict[str, Query] = {}
-        self.values = {name: stream.values for name, stream in lane.state.streams.items()}
-        self.memory: dict[str, Memory] = {}
-        self._steps: dict[str, Steps] = {}
-        self._asked: dict[str, Query] = {}
-        for spec in denoiser.specs:
-            self._steps[spec.name] = lane.sampling.solver_of(spec.name).step(self.values[spec.name], lane.memory[spec.name], self._move(spec.name))
-            self._advance(spec.name, None)
-        self._ask()
-
-    def _move(self, name: str) -> Move:
-        lane, path = self.lane, self.denoiser.path(name)
-        spec = next(spec for spec in self.denoiser.specs if spec.name == name)
-        table = lane.tables[name].gather(1, lane.step[:, None, None].expand(-1, 1, lane.tables[name].shape[2]))[:, 0]
-
-        def noise(draw: int) -> Tensor:
-            return path.prior(spec, lane.state.noise(name, lane.step, draw), lane.state[name].mask)
-
-        return Move(path, lane.now(name), lane.now(name, 1), lane.step, table, noise)
-
-    def _advance(self, name: str, answer: Tensor | None) -> None:
-        try:
-            self.queries[name] = next(self._steps[name]) if answer is None else self._steps[name].send(answer)
-        except StopIteration as stop:
-            self.values[name], self.memory[name] = stop.value
-            self.queries.pop(name, None)
-
-    def _ask(self) -> None:
-        """Where a stream has nothing to ask any more, the others see it where it has arrived."""
-        self._asked = {name: self.queries.get(name) or Query(x, self.lane.now(name, 1)) for name, x in self.values.items()}
-
-    def send(self, answers: Mapping[str, Tensor]) -> None:
-        """Give each asking stream its prediction."""
-        for name in list(self.queries):
-            self._advance(name, answers[name])
-        self._ask()
-
-    def time(self) -> Float[Tensor, " rows"]:
-        """The latest time that a row is asked at."""
-        return torch.stack([query.t.flatten(1).amax(1) for query in self._asked.values()]).amax(0)
-
-    def rows(self, branch: Branch) -> Int[Tensor, " chosen"]:
-        """Indices of the rows that ask and whom the branch is for."""
-        asked = [query.rows for query in self.queries.values()]
-        wanted = torch.ones(len(self.lane), dtype=torch.bool, device=self.lane.state.device)
-        if all(rows is not None for rows in asked):
-            wanted = torch.stack([rows for rows in asked if rows is not None]).any(0)
-        return (wanted if branch.rows is None else wanted & branch.rows).nonzero()[:, 0]
-
-    def state(self) -> State:
-        """The lane's state as it is asked: values and times of the queries, given tokens in their place."""
-        lane, state = self.lane, self.lane.state
-        for name, query in self._asked.items():
-            stream, t = state[name], query.t.expand(-1, state[name].shape[1], 1)
-            given = lane.given[name]
-            if lane.noised:
-                given = self.denoiser.path(name).corrupt(given, lane.noise[name], t)
-            x = torch.where(stream.keep[..., None], given, query.x)
-            state = state.with_values({name: x})
-            if lane.noised:
-                state = state.with_kept(name, torch.zeros_like(stream.keep))
-            state = state.with_time({name: t[..., 0]})
-        return state
-
-    def combine(self, predictions: Mapping[str, Mapping[str, Tensor]], moment: Moment) -> dict[str, Tensor]:
-        """Guidance and corrections, a stream."""
-        out = {}
-        for name, query in self._asked.items():
-            data = self.lane.sampling.guidance.combine({branch: p[name] for branch, p in predictions.items()}, moment)
-            for correction in self.lane.sampling.corrections:
-                data = correction.correct(data, query.x, query.t)
-            out[name] = data
-        return out
-
-    def arrived(self) -> Lane:
-        """The lane one step on: given tokens as they were given, padding zero."""
-        lane = self.lane
-        values = {}
-        for name, x in self.values.items():
-            stream = lane.state[name]
-            values[name] = torch.where(stream.keep[..., None], lane.given[name], x) * stream.mask[..., None]
-        return replace(lane, state=lane.state.with_values(values), memory=self.memory, step=lane.step + 1)
-
-
-@dataclass
-class _Part:
-    """The rows of one walk and one branch within a batch."""
-
-    walk: _Walk
-    branch: Branch
-    index: Int[Tensor, " chosen"]
-    whole: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.whole = len(self.index) == len(self.walk.lane)
-
-    def state(self) -> State:
-        state = self.walk.state()
-        return state if self.whole else state.select(self.index)
-
-    def condition(self) -> Condition:
-        lane = self.walk.lane
-        condition = lane.asked if self.branch.condition == "asked" else lane.null
-        assert condition is not None, "checked by `Engine.add`"
-        return condition if self.whole else condition.select(self.index)
-
-    def ids(self) -> Int[Tensor, " chosen"]:
-        return self.walk.lane.state.rows[self.index]
-
-    def where(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Step, steps and time of each row."""
-        return self.walk.lane.step[self.index], self.walk.lane.steps[self.index], self.walk.time()[self.index]
-
-    def spread(self, x: Tensor, name: str) -> Tensor:
-        """The prediction, laid out as the lane: its tokens, zeros in rows that were not asked."""
-        like = self.walk.values[name]
-        x = x[:, : like.shape[1]]
-        return x if self.whole else torch.zeros_like(like).index_copy(0, self.index, x)
-
-
-def _cat_padded(tensors: Sequence[Tensor]) -> Tensor:
-    """Concatenate along rows, padding all other axes with zeros to the largest."""
-    if len(tensors) == 1:
-        return tensors[0]
-    sizes = [max(x.shape[axis] for x in tensors) for axis in range(1, tensors[0].dim())]
-    padded = []
-    for x in tensors:
-        pads = [amount for axis in range(x.dim() - 1, 0, -1) for amount in (0, sizes[axis - 1] - x.shape[axis])]
-        padded.append(torch.nn.functional.pad(x, pads) if any(pads) else x)
-    return torch.cat(padded)
 
 
 def sample(denoiser: Denoiser, request: Request, rows: int = 64, budget: int = 1 << 30) -> tuple[State, dict[str, Receipt]]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,23 +24,41 @@ def write_bytes(path: Path, content: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with open(part, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, path)
-    except OSError as error:  # of a full disk, Python does not say which file it was
-        raise OSError(error.errno, f"cannot write {path}: {error.strerror or error}") from error
+        with _naming(path):
+            with open(part, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
     return path
 
 
+def append_text(path: Path, content: str) -> Path:
+    """Add to the end of a file. Errors: `OSError`; a part of `content` may then be there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _naming(path), open(path, "a", encoding="utf-8") as stream:
+        stream.write(content)
+    return path
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Says which file could not be written: of a full disk, Python does not."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {path}: {error.strerror or error}") from error
+
+
 def write_text(path: Path, content: str) -> Path:
+    """Write a text file whole, in UTF-8."""
     return write_bytes(path, content.encode())
 
 
 def write_json(path: Path, content: Any) -> Path:
+    """Write a JSON file whole, with sorted keys."""
     return write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
@@ -73,7 +91,7 @@ def read_tensors(path: Path) -> "dict[str, Tensor]":
 
 
 @contextmanager
-def whole_folder(path: Path):
+def whole_folder(path: Path) -> Iterator[Path]:
     """A temporary folder that becomes `path` when the block ends well, and vanishes when it does not."""
     part, old = (path.with_name(f".{path.name}.{os.getpid()}.{what}") for what in ("part", "old"))
     shutil.rmtree(part, ignore_errors=True)
@@ -83,6 +101,10 @@ def whole_folder(path: Path):
         if path.exists():
             os.replace(path, old)
         os.replace(part, path)
+    except BaseException:
+        if old.exists():
+            os.replace(old, path)
+        raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

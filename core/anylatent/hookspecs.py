@@ -13,7 +13,7 @@ API_VERSION = 1
 
 @hookspec
 def anylatent_components() -> list[type[Node]]:  # pyright: ignore[reportReturnType]
-    """The component classes of this plugin. Their kinds begin with the plugin's namespace: `image.digits`; its modality's is `image`."""
+    """The component classes of a plugin. Their kinds begin with its namespace (`mine.grid`); its modality's is the namespace itself."""
 
 
 @hookspec

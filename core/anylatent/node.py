@@ -53,7 +53,7 @@ class Node(Spec):
         return handler(value)
 
     @classmethod
-    def _chosen(cls, value: Mapping[str, Any], info: ValidationInfo) -> "type[Node]":
+    def _chosen(cls, value: Mapping[str, Any], info: ValidationInfo) -> type[Any]:
         components: Components | None = (info.context or {}).get("components")
         if components is None:
             raise PydanticCustomError(

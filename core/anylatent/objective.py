@@ -37,9 +37,9 @@ class LogitNormalTimes(TimeDensity, kind="logit-normal"):
     Without some rows at the ends, a solver that asks near t = 1 asks what training never saw.
     """
 
-    mean: float = Field(0.0, description="Of logit(t).")
-    std: float = Field(1.0, gt=0, description="Of logit(t).")
-    ends: float = Field(0.1, ge=0, le=1, description="Share of rows with uniform times instead.")
+    mean: float = Field(default=0.0, description="Of logit(t).")
+    std: float = Field(default=1.0, gt=0, description="Of logit(t).")
+    ends: float = Field(default=0.1, ge=0, le=1, description="Share of rows with uniform times instead.")
 
     def times(self, u: Float[Tensor, " rows"], path: Path) -> Float[Tensor, " rows"]:
         inside = ((u - self.ends) / (1 - self.ends)).clamp(1e-6, 1 - 1e-6) if self.ends < 1 else u
@@ -50,8 +50,8 @@ class LogitNormalTimes(TimeDensity, kind="logit-normal"):
 class LogNormalTimes(TimeDensity, kind="log-normal"):
     """The logarithm of the noise-to-signal ratio is normal (Karras et al. 2022, 2206.00364, table 1: mean -1.2, std 1.2)."""
 
-    mean: float = Field(-1.2, description="Of ln(sigma / alpha).")
-    std: float = Field(1.2, gt=0, description="Of ln(sigma / alpha).")
+    mean: float = Field(default=-1.2, description="Of ln(sigma / alpha).")
+    std: float = Field(default=1.2, gt=0, description="Of ln(sigma / alpha).")
 
     def times(self, u: Float[Tensor, " rows"], path: Path) -> Float[Tensor, " rows"]:
         assert isinstance(path, GaussianPath), "checked by `Objective`"
@@ -64,7 +64,7 @@ class StreamObjective(Spec):
     path: Path | None = None
     prediction: Prediction | None = None
     times: TimeDensity | None = None
-    weight: float = Field(1.0, ge=0, description="How much the stream's loss counts.")
+    weight: float = Field(default=1.0, ge=0, description="How much the stream's loss counts.")
 
 
 class Objective(Node):
@@ -75,11 +75,15 @@ class Objective(Node):
     """
 
     path: Path = Rectified()
-    prediction: Prediction = Field("velocity", description="What the backbone's output means.")
+    prediction: Prediction = Field(default="velocity", description="What the backbone's output means.")
     times: TimeDensity = LogitNormalTimes()
-    completion: float = Field(0.0, ge=0, le=1, description="Share of rows that see some clean, kept tokens, to learn to complete them.")
-    together: bool = Field(True, description="Whether all streams of a row share one quantile of their times; if not, each draws its own.")
-    streams: dict[str, StreamObjective] = Field({}, description="What differs, by stream.")
+    completion: float = Field(
+        default=0.0, ge=0, le=1, description="Share of rows that see some clean, kept tokens, to learn to complete them."
+    )
+    together: bool = Field(
+        default=True, description="Whether all streams of a row share one quantile of their times; if not, each draws its own."
+    )
+    streams: dict[str, StreamObjective] = Field(default={}, description="What differs, by stream.")
 
     @model_validator(mode="after")
     def _suits(self) -> "Objective":

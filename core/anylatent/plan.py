@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-
 from anylatent.build import build_dataset, build_denoiser, build_tokenizer, condition_values
 from anylatent.data import Dataset
 from anylatent.recipe.model import Recipe
@@ -74,7 +73,9 @@ def _tokenizer(plan: Plan, train: Dataset) -> Tokenizer:
     parameters = sum(p.numel() for p in tokenizer.parameters())
     trained = f", {parameters:,} parameters to train first" if tokenizer.trainable else ""
     plan.facts.append(("tokenizer", f"{plan.recipe.tokenizer.kind}: {streams}{trained}"))
-    plan.facts.append(("tokens a sample", f"{counts[0]}" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]} (of {len(counts)} looked at)"))
+    plan.facts.append(
+        ("tokens a sample", f"{counts[0]}" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]} (of {len(counts)} looked at)")
+    )
     return tokenizer
 
 
@@ -87,16 +88,28 @@ def _denoiser(plan: Plan, tokenizer: Tokenizer, train: Dataset) -> None:
     asked = condition_values(recipe, train)
     denoiser = build_denoiser(recipe, tokenizer.specs, {name: [row.get(name) for row in asked] for name in recipe.conditions})
     parameters = sum(p.numel() for p in denoiser.parameters())
-    paths = ", ".join(f"{spec.name} by {denoiser.path(spec.name).kind}, predicting {denoiser.corruptions[spec.name].prediction}" for spec in denoiser.specs)
+    paths = ", ".join(
+        f"{spec.name} by {denoiser.path(spec.name).kind}, predicting {denoiser.corruptions[spec.name].prediction}"
+        for spec in denoiser.specs
+    )
     plan.facts.append(("denoiser", f"{recipe.denoiser.kind}, {parameters:,} parameters; {paths}"))
-    plan.facts.append(("conditions", ", ".join(f"{name} ({config.kind}, {config.slot})" for name, config in recipe.conditions.items()) or "none"))
+    plan.facts.append(
+        ("conditions", ", ".join(f"{name} ({config.kind}, {config.slot})" for name, config in recipe.conditions.items()) or "none")
+    )
     train_node, sample = recipe.train, recipe.sample
-    plan.facts.append(("training", f"{train_node.steps:,} steps of {train_node.batch} samples: {train_node.steps * train_node.batch / len(train):.1f} epochs"))
+    plan.facts.append(
+        (
+            "training",
+            f"{train_node.steps:,} steps of {train_node.batch} samples: {train_node.steps * train_node.batch / len(train):.1f} epochs",
+        )
+    )
     tokens = max(tokenizer.count(train[i].sample) for i in range(min(8, len(train))))
     plan.facts.append(("memory", f"about {_memory(parameters, recipe, tokens) / 2**20:,.0f} MiB while training"))
     branches = 2 if sample.guidance.needs_null() else 1
     calls = sample.steps * branches * max(sample.solver_of(spec.name).calls for spec in denoiser.specs)
-    plan.facts.append(("sampling", f"{sample.count} samples, {sample.steps} steps of {sample.solver.kind}: at most {calls} network calls each"))
+    plan.facts.append(
+        ("sampling", f"{sample.count} samples, {sample.steps} steps of {sample.solver.kind}: at most {calls} network calls each")
+    )
     plan.problems += list(_conflicts(plan, denoiser))
 
 
@@ -104,7 +117,11 @@ def _conflicts(plan: Plan, denoiser) -> Iterator[str]:
     recipe = plan.recipe
     paths = {spec.name: denoiser.path(spec.name) for spec in denoiser.specs}
     yield from recipe.sample.refusals(paths, denoiser.backbone.sites, recipe.denoiser.kind, bool(recipe.conditions))
-    yield from (f"there is no stream '{name}' for the objective: the tokenizer makes {sorted(paths)}" for name in recipe.objective.streams if name not in paths)
+    yield from (
+        f"there is no stream '{name}' for the objective: the tokenizer makes {sorted(paths)}"
+        for name in recipe.objective.streams
+        if name not in paths
+    )
     for metric in recipe.evaluate:
         if recipe.sample.count < metric.min_n:
             yield f"metric '{metric.kind}' needs at least {metric.min_n} samples: sample.count is {recipe.sample.count}"
@@ -113,14 +130,16 @@ def _conflicts(plan: Plan, denoiser) -> Iterator[str]:
         yield f"there will be no weights '{recipe.sample.weights}': this training keeps {', '.join(names)}"
     dropped = [name for name, config in recipe.conditions.items() if config.dropout == 0]
     if dropped and recipe.sample.guidance.needs_null():
-        yield f"guidance '{recipe.sample.guidance.kind}' needs a null that training has seen: give the conditions {dropped} a dropout above 0"
+        kind = recipe.sample.guidance.kind
+        yield f"guidance '{kind}' needs a null that training has seen: give the conditions {dropped} a dropout above 0"
 
 
 def _memory(parameters: int, recipe: Recipe, tokens: int) -> float:
-    """Weights, gradients, two Adam moments and the averages, and about 34 numbers a token, width and block (Korthikanti et al. 2022, 2205.05198)."""
+    """Bytes: weights, gradients, two Adam moments, the averages; and about 34 numbers a token, width and block.
+
+    Source of the 34: Korthikanti et al. 2022, 2205.05198.
+    """
     held = parameters * 4 * (4 + len(recipe.train.ema))
     depth = getattr(recipe.denoiser, "depth", 12)
     seen = recipe.train.batch / recipe.train.accumulate * tokens * recipe.denoiser.model_width * depth * 34 * 4 / 2
     return held + seen
-
-

@@ -85,8 +85,9 @@ class Plugins:
         near = get_close_matches(namespace, [plugin.namespace for plugin in self.found], n=1)
         if near:
             raise PluginError(f"no plugin provides '{namespace}'; did you mean '{near[0]}'?")
-        advice = f": try `pip install anylatent-{namespace}`, or --plugin FILE if it is a file of yours" if NAMESPACE.fullmatch(namespace) else ""
-        raise PluginError(f"no installed plugin provides '{namespace[:60]}'{advice}")
+        plain = NAMESPACE.fullmatch(namespace)
+        advice = f": try `pip install anylatent-{namespace}`, or --plugin FILE if it is a file of yours"
+        raise PluginError(f"no installed plugin provides '{namespace[:60]}'{advice if plain else ''}")
 
     def load(self, namespace: str) -> "list[type[Node]]":
         """The components of one plugin, imported now. Errors: `PluginError` names the plugin and the cause."""
@@ -147,7 +148,8 @@ def load_file(path: str | Path) -> Plugin:
     if path in _files:
         return _files[path]
     if not path.is_file() or path.suffix != ".py":
-        raise FileNotFoundError(f"--plugin expects a Python file (.py), given '{path}'" + ("" if path.exists() else ", which does not exist"))
+        missing = "" if path.exists() else ", which does not exist"
+        raise FileNotFoundError(f"--plugin expects a Python file (.py), given '{path}'{missing}")
     name = f"anylatent_file_{blake2b(str(path).encode(), digest_size=6).hexdigest()}"
     try:
         module = _executed(name, path)
@@ -177,10 +179,8 @@ def _described(entry: EntryPoint) -> Plugin:
     if not stated:
         return plugin.refused(f"its module '{entry.module}' does not state the API it was written for: add `anylatent_api = {API_VERSION}`")
     if int(stated[1]) != API_VERSION:
-        newer = int(stated[1]) > API_VERSION
-        return plugin.refused(
-            f"it was written for plugin API {stated[1]}, this anylatent speaks {API_VERSION}: upgrade {'anylatent' if newer else plugin.distribution}"
-        )
+        older = "anylatent" if int(stated[1]) > API_VERSION else plugin.distribution
+        return plugin.refused(f"it was written for plugin API {stated[1]}, this anylatent speaks {API_VERSION}: upgrade {older}")
     return plugin
 
 
@@ -249,15 +249,16 @@ def _registered(manager: "pluggy.PluginManager", namespace: str, module: ModuleT
 def _given_components(manager: "pluggy.PluginManager", name: str) -> list[Any] | None:
     for implementation in manager.hook.anylatent_components.get_hookimpls():
         if implementation.plugin_name == name:
-            return list(implementation.function())
+            given: Any = implementation.function()
+            return list(given)
     return None
 
 
 def _defined(module: ModuleType) -> "list[type[Node]]":
     from anylatent.node import Node
 
-    mine = [item for item in vars(module).values() if isinstance(item, type) and issubclass(item, Node) and item.__module__ == module.__name__]
-    found = [node for node in mine if node.kind]
+    classes = [item for item in vars(module).values() if isinstance(item, type) and issubclass(item, Node)]
+    found = [node for node in classes if node.kind and node.__module__ == module.__name__]
     if not found:
         raise ValueError("it defines no component: a class such as `class Mine(TokenizerConfig, kind='mine.tokens')`")
     return found
@@ -285,7 +286,7 @@ def _common_namespace(nodes: "Iterable[type[Node]]") -> str:
 
 def _executed(name: str, path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec and spec.loader, "a .py file has a loader"
+    assert spec is not None and spec.loader is not None, "a .py file has a loader"  # noqa: PT018
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # pydantic looks up a class's module by name
     spec.loader.exec_module(module)

@@ -43,7 +43,9 @@ def _words(seeds: Int[Tensor, " rows"], stream: str, step: int | Int[Tensor, " r
     return torch.stack(philox((blocks, steps, draws, streams), key), -1).flatten(1)[:, :count]
 
 
-def uniform(seeds: Int[Tensor, " rows"], stream: str, step: int | Int[Tensor, " rows"], draw: int, count: int) -> Float[Tensor, "rows count"]:
+def uniform(
+    seeds: Int[Tensor, " rows"], stream: str, step: int | Int[Tensor, " rows"], draw: int, count: int
+) -> Float[Tensor, "rows count"]:
     """`count` numbers a row, uniform on the open interval (0, 1)."""
     return ((_words(seeds, stream, step, draw, count) >> 9).float() + 0.5) * 2.0**-23
 

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 
-from anylatent import files, recipe as recipes
-from anylatent.build import TokenizerFolder, build_dataset, build_denoiser, build_tokenizer, condition_values
+from anylatent import files
+from anylatent import recipe as recipes
+from anylatent.build import TokenizerFacts, TokenizerFolder, build_dataset, build_denoiser, build_tokenizer, condition_values
+from anylatent.conditioners.base import Conditioner
 from anylatent.data import Dataset, cache_folder
 from anylatent.denoiser import Denoiser
 from anylatent.editing.base import Editor
@@ -33,6 +36,9 @@ from anylatent.training.courses import DenoiserCourse, TokenizerCourse
 from anylatent.training.events import Event, Note, Saved, Stage, Step
 from anylatent.training.latents import Latents, encode
 from anylatent.training.trainer import Log, make_accelerator, train
+
+_ASKED = 1000
+"""Training samples whose conditions a run remembers, to ask new samples the same."""
 
 Asked = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 """What samples are asked to be: one mapping for all, one a sample, or None: as the training samples are."""
@@ -106,52 +112,53 @@ class Run:
         return TokenizerFolder(self.folder / "tokenizer")
 
     @cached_property
-    def tokenizer(self) -> Tokenizer:
-        """The trained tokenizer. Errors: `FileNotFoundError` if this run has none yet."""
+    def facts(self) -> TokenizerFacts:
+        """What this run knows of its training data. Errors: `FileNotFoundError` if it has not come so far; `DamagedFile`."""
         if not self._tokenizer_folder.exists:
             raise FileNotFoundError(f"{self.folder} has no trained tokenizer yet: `anylatent train {self.folder}` goes on with it")
-        return self._tokenizer_folder.load_into(build_tokenizer(self.recipe, self._example())).to(device())
+        return self._tokenizer_folder.facts()
 
-    def _example(self) -> Any:
-        """A sample like those of the training set; from the run itself, so that a run can sample where its data is not."""
-        file = self.folder / "tokenizer" / self._tokenizer_folder.facts()["sample"]
-        try:
-            return self.recipe.modality.read(file)
-        except (ValueError, OSError):
-            return self.train_set[0].sample
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The trained tokenizer. Errors: as `facts`."""
+        file = self.facts.sample  # of the run itself, so that it can sample where its data are not
+        example = self.recipe.modality.read(self._tokenizer_folder.path / file) if file else self.train_set[0].sample
+        return self._tokenizer_folder.load_into(build_tokenizer(self.recipe, example)).to(device())
 
     def denoiser(self, weights: str = "") -> Denoiser:
         """The denoiser with the named weights of the newest checkpoint; empty: the longest average.
 
         Errors: `FileNotFoundError` if there is no checkpoint yet; `ValueError` for unknown weights; `DamagedFile`.
         """
-        found = checkpoint.checkpoints(self.folder / "checkpoints")
-        if not found:
+        found = checkpoint.newest(self.folder / "checkpoints")
+        if found is None:
             raise FileNotFoundError(f"{self.folder} has no checkpoint yet: `anylatent train {self.folder}` makes one")
-        checkpoint_folder = found[-1]
-        files.check_seal(checkpoint_folder)
         averages = [average_name(decay) for decay in sorted(self.recipe.train.ema)]
         weights = weights or self.recipe.sample.weights or (averages[-1] if averages else "trained")
         if weights not in ("trained", *averages):
             raise ValueError(f"there are no weights '{weights}': this run keeps {', '.join(['trained', *averages])}")
-        denoiser = build_denoiser(self.recipe, self.tokenizer.specs, self._tokenizer_folder.facts()["conditions"])
-        tensors = files.read_tensors(checkpoint_folder / "trained.safetensors")
+        denoiser = build_denoiser(self.recipe, self.tokenizer.specs, self.facts.conditions)
+        tensors = files.read_tensors(found / "trained.safetensors")
         if weights != "trained":
-            tensors |= files.read_tensors(checkpoint_folder / f"{weights}.safetensors")
+            tensors |= files.read_tensors(found / f"{weights}.safetensors")
         prefix = "roles.student."
         own = {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
-        checkpoint.load_weights(denoiser, own, checkpoint_folder)
+        checkpoint.load_weights(denoiser, own, found)
         return denoiser.requires_grad_(False).eval().to(device())
 
     # --- training ----------------------------------------------------------------------------------------------
 
     def train(self) -> Iterator[Event]:
         """Train what is not trained yet, from where it stopped: the tokenizer, then its latents, then the denoiser."""
-        accelerator = make_accelerator(self.recipe.train, self.recipe.denoiser.model_width)
+        accelerator = make_accelerator()
         if self.train_set.problems:
-            yield Note(f"{len(self.train_set.problems)} records could not be read and are left out; the first: {self.train_set.problems[0]}")
-        with accelerator.main_process_first():
-            yield from self._train_tokenizer()
+            yield Note(
+                f"{len(self.train_set.problems)} records could not be read and are left out; the first: {self.train_set.problems[0]}"
+            )
+        missing = not self._tokenizer_folder.exists
+        accelerator.wait_for_everyone()  # before one process makes what the others would then find
+        if missing:
+            yield from self._train_tokenizer(accelerator)
         latents = None
         yield Stage("latents", len(self.train_set))
         with accelerator.main_process_first():
@@ -162,7 +169,7 @@ class Run:
                     yield Step("latents", done, len(self.train_set))
         assert latents is not None, "encode ends with the latents"
         asked = condition_values(self.recipe, self.train_set)
-        denoiser = build_denoiser(self.recipe, self.tokenizer.specs, self._tokenizer_folder.facts()["conditions"])
+        denoiser = build_denoiser(self.recipe, self.tokenizer.specs, self.facts.conditions)
         course = DenoiserCourse(denoiser, latents, asked, self.recipe.method, self.recipe.objective)
         seed = seed_of("denoiser", self.recipe.seed)
         for event in train(course, self.recipe.train, self.folder / "checkpoints", accelerator, seed, self.log):
@@ -170,25 +177,38 @@ class Run:
             if isinstance(event, Saved) and event.what == "checkpoint" and self.recipe.train.preview:
                 yield self._preview(int(event.path.name))
 
-    def _train_tokenizer(self) -> Iterator[Event]:
-        if self._tokenizer_folder.exists:
-            return
-        example = self.train_set[0].sample
-        tokenizer = build_tokenizer(self.recipe, example)
+    def _train_tokenizer(self, accelerator: Accelerator) -> Iterator[Event]:
+        tokenizer = build_tokenizer(self.recipe, self.train_set[0].sample)
         if tokenizer.trainable:
             tokenizer.prepare(_All(self.train_set))
             training = self.recipe.tokenizer.train  # pyright: ignore[reportAttributeAccessIssue]
-            accelerator = make_accelerator(training, 0)
-            folder = self.folder / "tokenizer" / "checkpoints"
-            yield from train(TokenizerCourse(tokenizer, self.train_set), training, folder, accelerator, seed_of("tokenizer", self.recipe.seed), self.log)
-        tokenizer.eval()
-        tokenizer.fit(_All(self.train_set))
+            folder = self._tokenizer_folder.path / "checkpoints"
+            yield from train(
+                TokenizerCourse(tokenizer, self.train_set), training, folder, accelerator, seed_of("tokenizer", self.recipe.seed), self.log
+            )
+        if accelerator.is_main_process:
+            tokenizer.eval()
+            tokenizer.fit(_All(self.train_set))
+            self._tokenizer_folder.save(tokenizer, self._facts_of(tokenizer))
+        accelerator.wait_for_everyone()
+
+    def _facts_of(self, tokenizer: Tokenizer) -> TokenizerFacts:
+        """What is to be known of the training data later; one sample is written beside it."""
         asked = condition_values(self.recipe, self.train_set)
         denoiser = build_denoiser(self.recipe, tokenizer.specs, {name: [row.get(name) for row in asked] for name in self.recipe.conditions})
-        examples = {name: conditioner.examples for name, conditioner in denoiser.conditions.named.items()}  # pyright: ignore[reportAttributeAccessIssue]
-        written = self.recipe.modality.write([example], self.folder / "tokenizer")
-        readable = [path for path in written if path.suffix in self.recipe.modality.suffixes]
-        self._tokenizer_folder.save(tokenizer, examples, readable[0].name if readable else "")
+        named: Mapping[str, Conditioner] = denoiser.conditions.named  # pyright: ignore[reportAssignmentType]
+        written = self.recipe.modality.write([self.train_set[0].sample], self._tokenizer_folder.path)
+        readable = [path.name for path in written if path.suffix in self.recipe.modality.suffixes]
+        problems = self.train_set.problems
+        return TokenizerFacts(
+            tokenizer=tokenizer.facts,
+            fingerprint=tokenizer.fingerprint(),
+            conditions={name: conditioner.examples for name, conditioner in named.items()},
+            asked=[asked[i * len(asked) // min(len(asked), _ASKED)] for i in range(min(len(asked), _ASKED))],
+            sample=readable[0] if readable else "",
+            left_out=len(problems),
+            first_left_out=problems[0] if problems else "",
+        )
 
     def _preview(self, step: int) -> Saved:
         made = self.sample(self.recipe.train.preview, seed=self.recipe.sample.seed, steps=min(self.recipe.sample.steps, 20))
@@ -239,7 +259,7 @@ class Run:
 
         `condition` None: asked nothing. Errors: as `sample` and `Editor.start`.
         """
-        sampling = self._sampling(count or len(given), seed, steps, guidance, changes)
+        sampling = self._sampling(count or max(1, len(given)), seed, steps, guidance, changes)
         seeds = torch.arange(sampling.seed, sampling.seed + sampling.count)
         state = editor.start(self.tokenizer, given, seeds)
         asked = [{} for _ in range(sampling.count)] if condition is None else self._asked(condition, seeds)
@@ -263,12 +283,10 @@ class Run:
         return [dict(each) for each in condition]
 
     def _drawn(self, seeds: torch.Tensor) -> list[dict[str, Any]]:
-        """Conditions of training samples, drawn by row seed."""
-        if not self.recipe.conditions:
-            return [{} for _ in seeds]
-        places = (uniform(seeds, "asked", 0, 0, 1)[:, 0] * len(self.train_set)).long().clamp(max=len(self.train_set) - 1)
-        records = [self.train_set[i].conditions for i in places.tolist()]
-        return [{name: record[name] for name in self.recipe.conditions if record.get(name) is not None} for record in records]
+        """What training samples are, drawn by row seed."""
+        known = self.facts.asked
+        places = (uniform(seeds, "asked", 0, 0, 1)[:, 0] * len(known)).long().clamp(max=len(known) - 1)
+        return [dict(known[i]) for i in places.tolist()]
 
     def _make(
         self, state: State, asked: list[dict[str, Any]], sampling: Sampling, weights: str, watch: Callable[[Event], None] | None
@@ -309,7 +327,14 @@ class Run:
         """The recipe's metrics on `made` (or on fresh samples as the recipe asks), written to `evaluation.json`."""
         made = made or self.sample()
         evidence = Evidence(
-            self.recipe.modality, made.samples, made.asked, self.train_set, self.test_set, self.tokenizer, cache_folder() / "metrics", self.recipe.seed
+            self.recipe.modality,
+            made.samples,
+            made.asked,
+            self.train_set,
+            self.test_set,
+            self.tokenizer,
+            cache_folder() / "metrics",
+            self.recipe.seed,
         )
         measures: list[Measure] = []
         for metric in self.recipe.evaluate:
@@ -320,12 +345,6 @@ class Run:
                 measures.append(Measure(metric.kind, float("nan"), float("nan"), float("nan"), len(made), "neither", note=str(error)))
         files.write_json(self.folder / "evaluation.json", [vars(measure) for measure in measures])
         return measures
-
-    def report(self) -> Path:
-        """Write `report.html` from what the folder holds."""
-        from anylatent.showing import write_report
-
-        return write_report(self)
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
@@ -346,51 +365,6 @@ class _All(Sequence):
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         return self.dataset[index % len(self)].sample
-
-
-def execute(run: Run) -> Iterator[Event]:
-    """Everything a recipe says: train, sample, evaluate, report. Times of stages go to `timings.json`."""
-    timer = _Timer(run.folder / "timings.json")
-    for event in _everything(run):
-        timer.see(event)
-        yield event
-    timer.write()
-
-
-def _everything(run: Run) -> Iterator[Event]:
-    yield from run.train()
-    events: list[Event] = []
-    made = run.sample(watch=events.append)
-    yield from events
-    run.save_samples(made, run.folder / "samples")
-    yield Saved("samples", run.folder / "samples")
-    if run.recipe.evaluate:
-        yield Stage("evaluate", len(run.recipe.evaluate))
-        run.evaluate(made)
-        yield Step("evaluate", len(run.recipe.evaluate), len(run.recipe.evaluate))
-        yield Saved("evaluation", run.folder / "evaluation.json")
-    yield Stage("report", 1)
-    yield Saved("report", run.report())
-
-
-class _Timer:
-    """Seconds a stage, summed over the sessions of a run that was interrupted."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.seconds: dict[str, float] = files.read_json(path) if path.exists() else {}
-        self._stage, self._since = "plan", time.perf_counter()
-
-    def see(self, event: Event) -> None:
-        if isinstance(event, Stage):
-            self.write()
-            self._stage = event.name
-
-    def write(self) -> None:
-        now = time.perf_counter()
-        self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + now - self._since
-        self._since = now
-        files.write_json(self.path, self.seconds)
 
 
 def captions(asked: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -25,17 +25,17 @@ class StreamSampling(Node):
 class Sampling(Node):
     """How many samples, in how many steps, by which solver and schedule, how guided, with which hooks."""
 
-    count: int = Field(64, ge=1, description="Samples to make.")
-    steps: int = Field(30, ge=1, description="Steps of the solver.")
+    count: int = Field(default=64, ge=1, description="Samples to make.")
+    steps: int = Field(default=30, ge=1, description="Steps of the solver.")
     schedule: Schedule = Uniform()
     solver: Solver = DPMpp2M()
     guidance: Guidance = Unguided()
     hooks: tuple[Hook, ...] = ()
     corrections: tuple[Correction, ...] = ()
-    streams: dict[str, StreamSampling] = Field({}, description="What differs, by stream.")
-    weights: str = Field("", description="Which weights: trained, or ema-<decay>; empty: the longest average.")
-    batch: int = Field(64, ge=1, description="Rows that the engine moves at once.")
-    seed: int = Field(0, ge=0, description="Of the first sample's row; each row has its own.")
+    streams: dict[str, StreamSampling] = Field(default={}, description="What differs, by stream.")
+    weights: str = Field(default="", description="Which weights: trained, or ema-<decay>; empty: the longest average.")
+    batch: int = Field(default=64, ge=1, description="Rows that the engine moves at once.")
+    seed: int = Field(default=0, ge=0, description="Of the first sample's row; each row has its own.")
 
     def solver_of(self, stream: str) -> Solver:
         return self.streams.get(stream, StreamSampling()).solver or self.solver
@@ -56,7 +56,11 @@ class Sampling(Node):
             missing = hook.parts - set(sites)
             if missing:
                 found.append(f"hook '{hook.kind}' needs the sites {sorted(missing)}, which the denoiser '{backbone}' does not name")
-            found += [f"hooks '{hook.kind}' and '{other.kind}' exclude each other: leave one out" for other in self.hooks if other.kind in hook.conflicts]
+            found += [
+                f"hooks '{hook.kind}' and '{other.kind}' exclude each other: leave one out"
+                for other in self.hooks
+                if other.kind in hook.conflicts
+            ]
         if len({hook.kind for hook in self.hooks}) < len(self.hooks):
             found.append("a hook is named twice in `hooks`: once is enough")
         if self.guidance.needs_null() and not conditions:

@@ -29,7 +29,7 @@ def _shifted(t: Tensor, shift: float) -> Tensor:
 class Uniform(Schedule, kind="uniform"):
     """Equal steps in t, then shifted towards the prior: t -> shift t / (1 + (shift - 1) t) (Esser et al. 2024, 2403.03206, eq. 23)."""
 
-    shift: float = Field(1.0, gt=0, description="Over 1: more steps at high noise (for more tokens). 1: none.")
+    shift: float = Field(default=1.0, gt=0, description="Over 1: more steps at high noise (for more tokens). 1: none.")
 
     def times(self, n: int, path: Path, start: float = 1.0) -> Float[Tensor, " times"]:
         return start * _shifted(_ramp(n), self.shift)
@@ -38,9 +38,9 @@ class Uniform(Schedule, kind="uniform"):
 class Rho(Schedule, kind="edm"):
     """Equal steps in (sigma / alpha)^(1 / rho), then 0 (Karras et al. 2022, 2206.00364, eq. 5), on any Gaussian path."""
 
-    rho: float = Field(7.0, ge=1, description="1: equal steps in noise level; larger: more of them at low noise.")
-    ratio_min: float = Field(0.002, gt=0, description="The last noise-to-signal ratio before 0.")
-    ratio_max: float = Field(80.0, gt=0, description="The first noise-to-signal ratio; the path's start if that is lower.")
+    rho: float = Field(default=7.0, ge=1, description="1: equal steps in noise level; larger: more of them at low noise.")
+    ratio_min: float = Field(default=0.002, gt=0, description="The last noise-to-signal ratio before 0.")
+    ratio_max: float = Field(default=80.0, gt=0, description="The first noise-to-signal ratio; the path's start if that is lower.")
 
     def times(self, n: int, path: Path, start: float = 1.0) -> Float[Tensor, " times"]:
         if not isinstance(path, GaussianPath):
@@ -57,9 +57,9 @@ class Rho(Schedule, kind="edm"):
 class LogitNormal(Schedule, kind="logit-normal-shifted"):
     """Quantiles of the logit-normal times that training saw most (Esser et al. 2024, 2403.03206, eq. 19), then shifted."""
 
-    mean: float = Field(0.0, description="Of logit(t); above 0: more steps at high noise.")
-    std: float = Field(1.0, gt=0, description="Of logit(t); small: steps crowd in the middle.")
-    shift: float = Field(1.0, gt=0, description="As in `uniform`.")
+    mean: float = Field(default=0.0, description="Of logit(t); above 0: more steps at high noise.")
+    std: float = Field(default=1.0, gt=0, description="Of logit(t); small: steps crowd in the middle.")
+    shift: float = Field(default=1.0, gt=0, description="As in `uniform`.")
 
     def times(self, n: int, path: Path, start: float = 1.0) -> Float[Tensor, " times"]:
         # The quantile of 1 is infinity, whose sigmoid is 1: the ends are exact.

@@ -6,6 +6,7 @@ from typing import Any
 
 from anylatent import files
 from anylatent import recipe as recipes
+from anylatent.build import TokenizerFolder
 from anylatent.metrics.base import Measure
 from anylatent.report import Picture, Preview, ReportFacts, StageTime, render
 from anylatent.run import Run
@@ -24,18 +25,20 @@ def facts_of(run: Run) -> ReportFacts:
     receipts = _json(folder / "samples" / "receipts.json", {})
     sampled = receipts.pop("seconds", None)
     timings = dict(_json(folder / "timings.json", {}))
-    count = recipe.sample.count
+    count, data = recipe.sample.count, recipe.modality.data
     return ReportFacts(
         title=recipe.name or folder.name,
         recipe=recipes.dump(recipe),
-        summary=f"A {recipe.denoiser.kind} on the tokens of {recipe.tokenizer.kind}, trained on {recipe.modality.data.kind}: {recipe.modality.sample}",
+        summary=f"A {recipe.denoiser.kind} on the tokens of {recipe.tokenizer.kind}, trained on {data.kind}: {recipe.modality.sample}",
         environment=_flat(_json(folder / "environment.json", {})),
         stages=[StageTime(name, seconds) for name, seconds in timings.items()],
         log=run.log.lines(),
         previews=[Preview(int(path.stem), path.read_bytes()) for path in sorted((folder / "previews").glob("*.png"))],
         sheets=_sheets(folder, count, sampled),
         measures=measures,
-        receipts=[Receipt(name, r["counts"], {int(row): counts for row, counts in r["rows"].items()}, r["note"]) for name, r in receipts.items()],
+        receipts=[
+            Receipt(name, r["counts"], {int(row): counts for row, counts in r["rows"].items()}, r["note"]) for name, r in receipts.items()
+        ],
         problems=list(_problems(run, measures, receipts)),
         shell=f"anylatent run recipe.yaml --out {folder}\nanylatent sample {folder} --count {count} --seed {recipe.sample.seed}",
         python=f'import anylatent\n\nrun = anylatent.load("{folder}")\nmade = run.sample({count}, seed={recipe.sample.seed})',
@@ -52,9 +55,8 @@ def _sheets(folder: Path, count: int, seconds: float | None) -> list[Picture]:
 
 
 def _problems(run: Run, measures: list[Measure], receipts: dict[str, Any]) -> Iterator[str]:
-    train = run.train_set
-    if train.problems:
-        yield f"{len(train.problems)} records could not be read and were left out; the first: {train.problems[0]}"
+    if TokenizerFolder(run.folder / "tokenizer").exists and run.facts.left_out:
+        yield f"{run.facts.left_out} records could not be read and were left out; the first: {run.facts.first_left_out}"
     yield from (f"{measure.name}: {measure.note}" for measure in measures if measure.value != measure.value)
     for hook in run.recipe.sample.hooks:
         if hook.kind not in receipts:

@@ -62,7 +62,9 @@ class State:
     seeds: Int[Tensor, " rows"]
 
     @staticmethod
-    def of(streams: Mapping[str, Stream], seeds: Sequence[int] | Tensor | None = None, rows: Sequence[int] | Tensor | None = None) -> "State":
+    def of(
+        streams: Mapping[str, Stream], seeds: Sequence[int] | Tensor | None = None, rows: Sequence[int] | Tensor | None = None
+    ) -> "State":
         first = next(iter(streams.values()))
         count, device = first.shape[0], first.values.device
 
@@ -123,7 +125,9 @@ class State:
         for name in names:
             tokens = max(state[name].shape[1] for state in states)
             parts = [state[name].padded(tokens) for state in states]
-            streams[name] = Stream(*(torch.cat([getattr(p, part) for p in parts]) for part in ("values", "positions", "mask", "time", "keep")))
+            streams[name] = Stream(
+                *(torch.cat([getattr(p, part) for p in parts]) for part in ("values", "positions", "mask", "time", "keep"))
+            )
         return State(streams, torch.cat([s.rows for s in states]), torch.cat([s.seeds for s in states]))
 
     def trimmed(self) -> "State":

@@ -7,10 +7,7 @@ importing this module costs a user neither jaxtyping nor torch.
 import sys
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int, Shaped
-    from torch import Tensor
-elif "jaxtyping" in sys.modules:
+if TYPE_CHECKING or "jaxtyping" in sys.modules:
     from jaxtyping import Bool, Float, Int, Shaped
     from torch import Tensor
 else:

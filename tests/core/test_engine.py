@@ -18,7 +18,9 @@ from anylatent.testing.oracles import MixtureOracle
 @pytest.fixture(scope="module")
 def oracle() -> MixtureOracle:
     generator = torch.Generator().manual_seed(0)
-    return MixtureOracle(Rectified(), torch.tensor([0.2, 0.3, 0.5]), torch.randn(3, 5, 2, generator=generator), torch.tensor([0.1, 0.3, 0.2]))
+    return MixtureOracle(
+        Rectified(), torch.tensor([0.2, 0.3, 0.5]), torch.randn(3, 5, 2, generator=generator), torch.tensor([0.1, 0.3, 0.2])
+    )
 
 
 def _request(oracle: MixtureOracle, seed: int, **sampling: object) -> Request:

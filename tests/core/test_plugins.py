@@ -90,10 +90,16 @@ def test_hooks_of_loaded_plugins_answer_and_others_do_not(install):
         ("anylatent_api = 1\nraise SystemExit('bye')", r"SystemExit: bye \(plugin_bad.py, line 2\)"),
         ("anylatent_api = 1\ndef (", r"SyntaxError: .*plugin_bad.py, line 2"),
         (GOOD.format(name="other"), r"Still is of kind 'other.still': the kinds of this plugin must begin with 'bad.'"),
-        (GOOD.format(name="bad").replace("[Still]", "[Still, type('Copy', (Still,), {}, kind='bad.still')]"), r"two components are named solver 'bad.still'"),
+        (
+            GOOD.format(name="bad").replace("[Still]", "[Still, type('Copy', (Still,), {}, kind='bad.still')]"),
+            r"two components are named solver 'bad.still'",
+        ),
         (GOOD.format(name="bad").replace("[Still]", "[Still()]"), r"must return component classes, given Still\(\)"),
         (GOOD.format(name="bad").replace("[Still]", "[Solver]"), r"Solver is of kind ''"),
-        (GOOD.format(name="bad").replace("(run)", "(folder)"), r"Argument\(s\) \{'folder'\} are declared in the hookimpl but can not be found"),
+        (
+            GOOD.format(name="bad").replace("(run)", "(folder)"),
+            r"Argument\(s\) \{'folder'\} are declared in the hookimpl but can not be found",
+        ),
         (GOOD.format(name="bad").replace("report_section", "report_sektion"), r"unknown hook 'anylatent_report_sektion'"),
         ("anylatent_api = 1", r"it implements no hook: decorate `anylatent_components`"),
     ],
@@ -116,8 +122,16 @@ def test_a_plugin_that_breaks_is_named_with_its_cause_and_breaks_nothing_else(in
     ("source", "value", "why"),
     [
         ("raise RuntimeError('was imported')", "", f"does not state the API it was written for: add `anylatent_api = {API_VERSION}`"),
-        ("raise RuntimeError('was imported')\nanylatent_api: int = 99", "", f"plugin API 99, this anylatent speaks {API_VERSION}: upgrade anylatent"),
-        ("raise RuntimeError('was imported')\nanylatent_api = 0", "", f"plugin API 0, this anylatent speaks {API_VERSION}: upgrade test-old"),
+        (
+            "raise RuntimeError('was imported')\nanylatent_api: int = 99",
+            "",
+            f"plugin API 99, this anylatent speaks {API_VERSION}: upgrade anylatent",
+        ),
+        (
+            "raise RuntimeError('was imported')\nanylatent_api = 0",
+            "",
+            f"plugin API 0, this anylatent speaks {API_VERSION}: upgrade test-old",
+        ),
         (None, "", "its module 'plugin_old' is not there: install test-old again"),
         (None, "no_package.deep.inside", "its module 'no_package.deep.inside' is not there"),
         ("raise RuntimeError('was imported')", "plugin_old:attribute", "must name a module, without ':attribute'"),
@@ -166,7 +180,7 @@ def test_lists_from_arguments_and_environment_are_checked_before_import(install,
 
 def test_an_unknown_namespace_says_what_would_provide_it(install):
     install("one", GOOD.format(name="one"))
-    with pytest.raises(PluginError, match="no plugin provides 'ome'; did you mean 'one'?"):
+    with pytest.raises(PluginError, match=r"no plugin provides 'ome'; did you mean 'one'?"):
         found("ome")
     with pytest.raises(PluginError, match=r"no installed plugin provides 'zebra': try `pip install anylatent-zebra`, or --plugin FILE"):
         found("zebra")
@@ -196,8 +210,14 @@ def test_a_file_may_choose_its_components_with_a_hook(install, tmp_path):
         ("import no_such_thing", r"ModuleNotFoundError: .* \(mine.py, line 1\)"),
         ("x = 1", "it defines no component"),
         ("from anylatent.solvers.heun import Heun", "it defines no component"),
-        ("from anylatent.solvers.base import Solver\nclass A(Solver, kind='plain'): ''", "its kinds are 'plain': give them one namespace of their own"),
-        ("from anylatent.solvers.base import Solver\nclass A(Solver, kind='a.x'): ''\nclass B(Solver, kind='b.x'): ''", "its kinds are 'a.x', 'b.x'"),
+        (
+            "from anylatent.solvers.base import Solver\nclass A(Solver, kind='plain'): ''",
+            "its kinds are 'plain': give them one namespace of their own",
+        ),
+        (
+            "from anylatent.solvers.base import Solver\nclass A(Solver, kind='a.x'): ''\nclass B(Solver, kind='b.x'): ''",
+            "its kinds are 'a.x', 'b.x'",
+        ),
     ],
 )
 def test_a_file_that_is_no_plugin_says_why(install, tmp_path, source, cause):

@@ -30,7 +30,12 @@ def test_a_row_is_the_same_in_any_batch_and_with_any_padding(seed: int, tokens: 
 def test_everything_in_the_address_matters() -> None:
     seeds = torch.tensor([0, 1])
     base = normal(seeds, "s", 0, 0, 4, 3)
-    others = [normal(seeds + 5, "s", 0, 0, 4, 3), normal(seeds, "other", 0, 0, 4, 3), normal(seeds, "s", 1, 0, 4, 3), normal(seeds, "s", 0, 1, 4, 3)]
+    others = [
+        normal(seeds + 5, "s", 0, 0, 4, 3),
+        normal(seeds, "other", 0, 0, 4, 3),
+        normal(seeds, "s", 1, 0, 4, 3),
+        normal(seeds, "s", 0, 1, 4, 3),
+    ]
     assert all((other != base).all() for other in others)
     assert (base[0] != base[1]).all()
     assert torch.equal(normal(seeds, "s", -1, 0, 4, 3), normal(seeds, "s", torch.tensor([-1, -1]), 0, 4, 3))

@@ -1,7 +1,6 @@
 """Recipes: every mistake at once, said so that a person can mend it; what is right comes back whole."""
 
 import json
-import math
 from pathlib import Path
 
 import pytest
@@ -103,9 +102,10 @@ def test_only_the_named_plugins_are_loaded(toy):
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("1e-3", 0.001), ("1E5", 1e5), ("-.5", -0.5), ("3.", 3.0), ("7", 7), ("+7", 7), ("-0", 0), ("1_000", 1000), ("0x1F", 31), ("0o17", 15),
-        ("017", 17), ("true", True), ("False", False), ("null", None), ("~", None), ("", None),
-        ("no", "no"), ("on", "on"), ("y", "y"), ("1:30", "1:30"), ("2020-01-01", "2020-01-01"), ("1e", "1e"), ("0x", "0x"), ("_1", "_1"), ("e5", "e5"),
+        ("1e-3", 0.001), ("1E5", 1e5), ("-.5", -0.5), ("3.", 3.0), ("7", 7), ("+7", 7), ("-0", 0),
+        ("1_000", 1000), ("0x1F", 31), ("0o17", 15), ("017", 17), ("true", True), ("False", False), ("null", None), ("~", None), ("", None),
+        ("no", "no"), ("on", "on"), ("y", "y"), ("1:30", "1:30"), ("2020-01-01", "2020-01-01"),
+        ("1e", "1e"), ("0x", "0x"), ("_1", "_1"), ("e5", "e5"),
     ],
 )  # fmt: skip
 def test_plain_scalars_mean_what_people_write(text, value):

@@ -51,7 +51,9 @@ def test_migrations_follow_each_other_and_say_the_new_version():
 
 
 def test_a_newer_version_is_refused_before_the_rest_is_judged():
-    with pytest.raises(RecipeError, match=r"^1 mistake:\n  the recipe:1:12: anylatent: this recipe is of version 2, this anylatent reads up to 1: upgrade") as caught:
+    with pytest.raises(
+        RecipeError, match=r"^1 mistake:\n  the recipe:1:12: anylatent: this recipe is of version 2, this anylatent reads up to 1: upgrade"
+    ) as caught:
         recipe.load("anylatent: 2\nwhatever: 3\n")
     assert "whatever" not in str(caught.value)
 

@@ -53,7 +53,9 @@ def denoiser() -> Denoiser:
     return denoiser.requires_grad_(False).eval()
 
 
-SAMPLING = Sampling(steps=12, solver=DDIM(), schedule=Uniform(), streams={"cloud": StreamSampling(solver=Heun(), schedule=Rho(rho=3, ratio_max=10))})
+SAMPLING = Sampling(
+    steps=12, solver=DDIM(), schedule=Uniform(), streams={"cloud": StreamSampling(solver=Heun(), schedule=Rho(rho=3, ratio_max=10))}
+)
 
 
 def _sign(state: State, name: str) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """The command `anylatent`. It parses, calls and prints; every command imports its heavy parts itself."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -7,7 +8,7 @@ GLOBAL = {"--plugin": True, "--debug": False, "--version": False}
 """Options of the whole command, and whether a value follows: they may stand anywhere in the line."""
 
 
-class Interrupted(Exception):  # noqa: N818: not an error
+class Interrupted(Exception):  # a person's wish, not an error
     """A person stopped the command: what was kept, and how to go on."""
 
 
@@ -17,6 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     from anylatent.cli.app import app
 
+    # Before torch: threads that wait for others then sleep, instead of keeping the processor from them (measured in docs/experiments.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = hoisted(sys.argv[1:] if arguments is None else list(arguments))
     try:
         get_command(app).main(arguments, prog_name="anylatent")

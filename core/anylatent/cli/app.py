@@ -1,4 +1,5 @@
 """The commands, put together."""
+# ruff: noqa: B006 (typer copies the lists that are defaults)
 
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +29,7 @@ def _tell_version(asked: bool) -> None:
 
 @app.callback()
 def _globally(
-    plugin: Annotated[list[Path], typer.Option(metavar="FILE", help="A Python file with components of yours; repeatable.")] = [],  # noqa: B006: typer copies it
+    plugin: Annotated[list[Path], typer.Option(metavar="FILE", help="A Python file with components of yours; repeatable.")] = [],
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
     version: Annotated[bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")] = False,
 ) -> None:

@@ -17,7 +17,7 @@ def list_plugins(context: typer.Context) -> None:
 
     found = Plugins.discover()
     rows = [(plugin.namespace, plugin.distribution, plugin.version, plugin.status, plugin.why) for plugin in found]
-    print(table([row if row[-1] else row[:-1] for row in rows]) or "no plugin is installed; each modality is a package of its own, anylatent-NAME")
+    print(table([row if row[-1] else row[:-1] for row in rows]) or "no plugin is installed; each modality is a package, anylatent-NAME")
 
 
 @app.command(no_args_is_help=True)

@@ -146,7 +146,8 @@ class Bars:
             self._draw(self.tally.total)
 
     def _draw(self, done: int) -> None:
-        assert self.tally is not None and self.task is not None
+        assert self.tally is not None
+        assert self.task is not None
         self.progress.update(self.task, completed=done, total=self.tally.total, tally=self.tally.text())
 
     def _say(self, text: str) -> None:

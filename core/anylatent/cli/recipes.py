@@ -1,4 +1,5 @@
 """`anylatent recipe`: check, show, schema."""
+# ruff: noqa: B006 (typer copies the lists that are defaults)
 
 import json
 from pathlib import Path
@@ -13,7 +14,7 @@ Overrides = Annotated[list[str], typer.Argument(metavar="[KEY=VALUE]", help="Cha
 
 
 @app.command(no_args_is_help=True)
-def check(recipe: Source, overrides: Overrides = []) -> None:  # noqa: B006
+def check(recipe: Source, overrides: Overrides = []) -> None:
     """Resolve the whole plan without training: data, tokens, parameters, memory, conflicts."""
     from anylatent.recipe import load
 
@@ -27,7 +28,7 @@ def check(recipe: Source, overrides: Overrides = []) -> None:  # noqa: B006
 
 
 @app.command(no_args_is_help=True)
-def show(recipe: Source, overrides: Overrides = []) -> None:  # noqa: B006
+def show(recipe: Source, overrides: Overrides = []) -> None:
     """Print a recipe with all its defaults written out."""
     from anylatent.recipe import dump, load
 

@@ -1,4 +1,5 @@
 """Commands that make, continue, use and judge runs."""
+# ruff: noqa: B006 (typer copies the lists that are defaults)
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,19 +20,21 @@ Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="The run's fold
 Count = Annotated[int | None, typer.Option(min=1, metavar="N", help="How many.", show_default=False)]
 Seed = Annotated[int | None, typer.Option(min=0, metavar="N", help="Of the first sample; each has its own.", show_default=False)]
 StepCount = Annotated[int | None, typer.Option("--steps", min=1, metavar="N", help="Steps of the solver.", show_default=False)]
-Condition = Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="What samples are asked to be; several conditions, several options.")]
+Condition = Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="What samples are asked to be; repeatable.")]
 SolverText = Annotated[str, typer.Option("--solver", metavar="KIND|{…}", help="A solver's kind, or its node: '{kind: …}'.")]
-GuidanceText = Annotated[str, typer.Option("--guidance", metavar="SCALE|{…}", help="A scale of classifier-free guidance, or a node: '{kind: …}'.")]
+GuidanceText = Annotated[str, typer.Option("--guidance", metavar="SCALE|{…}", help="A scale (classifier-free), or a node: '{kind: …}'.")]
 Weights = Annotated[str, typer.Option(metavar="NAME", help="trained, or ema-0.999.", show_default=False)]
-SampleFolder = Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Where samples are written; else a new folder in the run.", show_default=False)]
+SampleFolder = Annotated[
+    Path | None, typer.Option("--out", metavar="FOLDER", help="For the samples; else a new folder in the run.", show_default=False)
+]
 
 
-def run(source: Source, overrides: Overrides = [], out: Out = None) -> None:  # noqa: B006
+def run(source: Source, overrides: Overrides = [], out: Out = None) -> None:
     """Everything a recipe says: train, sample, evaluate, report. Run it again to go on where it stopped."""
     from anylatent.cli.progress import follow
 
     opened = _opened(source, overrides, out)
-    from anylatent.run import execute
+    from anylatent.execution import execute
 
     with _resumable("run", opened.folder):
         follow(execute(opened))
@@ -39,7 +42,7 @@ def run(source: Source, overrides: Overrides = [], out: Out = None) -> None:  # 
     print(f"report: {opened.folder / 'report.html'}")
 
 
-def train(source: Source, overrides: Overrides = [], out: Out = None) -> None:  # noqa: B006
+def train(source: Source, overrides: Overrides = [], out: Out = None) -> None:
     """Train what is not trained yet, from where it stopped."""
     from anylatent.cli.progress import follow
 
@@ -52,13 +55,15 @@ def train(source: Source, overrides: Overrides = [], out: Out = None) -> None:  
 def sample(
     folder: Folder,
     count: Count = None,
-    condition: Condition = [],  # noqa: B006
+    condition: Condition = [],
     seed: Seed = None,
     steps: StepCount = None,
     solver: SolverText = "",
     guidance: GuidanceText = "",
     weights: Weights = "",
-    size: Annotated[int | None, typer.Option(min=1, metavar="N", help="Tokens of each sample, where samples differ in size.", show_default=False)] = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Tokens of each sample, where sizes differ.", show_default=False)
+    ] = None,
     out: SampleFolder = None,
 ) -> None:
     """Make samples with a run's weights, as files that people open.
@@ -80,11 +85,13 @@ def sample(
 def edit(
     folder: Folder,
     editor: Annotated[str, typer.Option(metavar="KIND|{…}", help="An editor's kind, or its node: '{kind: …}'.")] = "masked-completion",
-    change: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="A field of the editor: tokens=[0,0.5]")] = [],  # noqa: B006
-    given: Annotated[list[Path], typer.Option(metavar="FILE", help="A sample to edit; several are edited in turn.")] = [],  # noqa: B006
+    change: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="A field of the editor: tokens=[0,0.5]")] = [],
+    given: Annotated[list[Path], typer.Option(metavar="FILE", help="A sample to edit; several are edited in turn.")] = [],
     from_data: Annotated[int, typer.Option(min=0, metavar="N", help="Edit the first N held-out samples of the data set.")] = 0,
-    count: Annotated[int | None, typer.Option(min=1, metavar="N", help="How many to make; else one of each given.", show_default=False)] = None,
-    condition: Condition = [],  # noqa: B006
+    count: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="How many to make; else one of each given.", show_default=False)
+    ] = None,
+    condition: Condition = [],
     seed: Seed = None,
     steps: StepCount = None,
     solver: SolverText = "",
@@ -125,14 +132,16 @@ def evaluate(folder: Folder) -> None:
 
 def report(folder: Folder) -> None:
     """Write report.html again, from what the run's folder holds."""
-    print(_open(folder).report())
+    from anylatent.showing import write_report
+
+    print(write_report(_open(folder)))
 
 
 def _opened(source: Path, overrides: list[str], out: Path | None) -> "Run":
     """The run of a folder, or a new one of a recipe; the recipe is judged before torch is imported."""
     if source.is_dir():
         if overrides or out:
-            raise ValueError(f"{source} is a run, whose recipe is fixed: overrides and --out need a recipe, such as {source / 'recipe.yaml'}")
+            raise ValueError(f"{source} is a run, whose recipe is fixed; overrides and --out go with a recipe: {source / 'recipe.yaml'}")
         return _open(source)
     from anylatent.recipe import load
 

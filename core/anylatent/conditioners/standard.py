@@ -26,7 +26,7 @@ class ClassConfig(ConditionerConfig, kind="class"):
 class NumberConfig(ConditionerConfig, kind="number"):
     """A real number (or `count` of them), scaled by the training set's mean and standard deviation."""
 
-    count: int = Field(1, ge=1, description="How many numbers a value has.")
+    count: int = Field(default=1, ge=1, description="How many numbers a value has.")
 
     def build(self, width: int, values: Sequence[Any]) -> "Conditioner":
         from anylatent.conditioners.networks import NumberConditioner
@@ -47,9 +47,9 @@ class SequenceConfig(ConditionerConfig, kind="sequence"):
     """A sequence of symbols (a text's bytes by default), as tokens to attend to or to put before."""
 
     slot: Slot = "cross"
-    length: int = Field(64, ge=1, description="Symbols that are read; the rest is cut off.")
-    depth: int = Field(1, ge=0, description="Transformer blocks over the symbols.")
-    heads: int = Field(4, ge=1)
+    length: int = Field(default=64, ge=1, description="Symbols that are read; the rest is cut off.")
+    depth: int = Field(default=1, ge=0, description="Transformer blocks over the symbols.")
+    heads: int = Field(default=4, ge=1)
 
     def build(self, width: int, values: Sequence[Any]) -> "Conditioner":
         from anylatent.conditioners.networks import SequenceConditioner

@@ -9,7 +9,7 @@ from anylatent.types import Float, Tensor
 class Clip(Correction, kind="clip"):
     """Keeps the predicted clean tokens within `[-limit, limit]` ("clip denoised": Ho et al. 2020, 2006.11239, sec. 3.2)."""
 
-    limit: float = Field(4.0, gt=0, description="In standard deviations of the data; inf: none.")
+    limit: float = Field(default=4.0, gt=0, description="In standard deviations of the data; inf: none.")
 
     def correct(self, data: Float[Tensor, "rows tokens width"], x: Float[Tensor, "rows tokens width"], t: Tensor) -> Tensor:
         return data.clamp(-self.limit, self.limit)

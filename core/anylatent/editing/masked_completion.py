@@ -23,8 +23,8 @@ class MaskedCompletion(Editor, kind="masked-completion"):
     anew: dict[str, tuple[float, float]] = Field(
         {}, description="Intervals of the axes, as fractions from 0 to 1; a token inside all is made anew."
     )
-    tokens: tuple[float, float] = Field((0.5, 1.0), description="For pure sets: the interval of elements that is made anew.")
-    invert: bool = Field(False, description="Keep the inside, make the outside anew.")
+    tokens: tuple[float, float] = Field(default=(0.5, 1.0), description="For pure sets: the interval of elements that is made anew.")
+    invert: bool = Field(default=False, description="Keep the inside, make the outside anew.")
 
     @model_validator(mode="after")
     def _ordered(self) -> "MaskedCompletion":

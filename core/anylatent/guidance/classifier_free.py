@@ -10,14 +10,14 @@ from anylatent.types import Tensor
 
 
 class ClassifierFree(Guidance, kind="classifier-free"):
-    """null + scale (asked - null) (Ho & Salimans 2022, 2207.12598, eq. 6), within an interval of times (Kynkäänniemi et al. 2024, 2404.07724).
+    """null + scale (asked - null) (Ho & Salimans 2022, 2207.12598, eq. 6), in an interval of times (Kynkäänniemi et al. 2024, 2404.07724).
 
     On clean-token predictions this equals the same rule on noise, score or velocity: all are linear in it with weights
     that sum to the same. A row outside of the interval, or with scale 1, does not run its null branch.
     """
 
-    scale: float = Field(2.0, ge=0, description="1: unguided, exactly; 0: unconditional.")
-    interval: tuple[float, float] = Field((0.0, 1.0), description="Times t, from and to, at which it is active.")
+    scale: float = Field(default=2.0, ge=0, description="1: unguided, exactly; 0: unconditional.")
+    interval: tuple[float, float] = Field(default=(0.0, 1.0), description="Times t, from and to, at which it is active.")
 
     @model_validator(mode="after")
     def _ordered(self) -> "ClassifierFree":

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from anylatent.lazy import torch
-from anylatent.node import Node
 from anylatent.nn.sites import Call, Context, Site, Sites
+from anylatent.node import Node
 from anylatent.state import Tally
 from anylatent.types import Bool, Float, Int, Tensor
 
@@ -38,7 +38,13 @@ class Store:
         return out, present
 
     def write(
-        self, name: str, site: Site, addresses: Sequence[Address], values: Float[Tensor, "rows tokens width"], mask: Tensor | None, rows: Tensor
+        self,
+        name: str,
+        site: Site,
+        addresses: Sequence[Address],
+        values: Float[Tensor, "rows tokens width"],
+        mask: Tensor | None,
+        rows: Tensor,
     ) -> None:
         """Remember the rows where `rows` `(B,)` is true."""
         for i in rows.nonzero()[:, 0].tolist():

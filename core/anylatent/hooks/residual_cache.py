@@ -20,10 +20,12 @@ class ResidualCache(Hook, kind="residual-cache"):
 
     parts: ClassVar[frozenset[str]] = frozenset({"trunk"})
 
-    threshold: float = Field(0.1, ge=0, description="Relative change that a row may add up before it is computed; 0: always computed, exactly.")
-    forecast: bool = Field(True, description="Extrapolate reused residuals linearly in time.")
-    first: int = Field(2, ge=0, description="Steps computed at a row's beginning.")
-    last: int = Field(1, ge=0, description="Steps computed at a row's end.")
+    threshold: float = Field(
+        0.1, ge=0, description="Relative change that a row may add up before it is computed; 0: always computed, exactly."
+    )
+    forecast: bool = Field(default=True, description="Extrapolate reused residuals linearly in time.")
+    first: int = Field(default=2, ge=0, description="Steps computed at a row's beginning.")
+    last: int = Field(default=1, ge=0, description="Steps computed at a row's end.")
 
     def around(self, site: Site, call: Call, x: Float[Tensor, "rows tokens width"], context: Context, visit: Visit) -> Tensor:
         who, mask, store = visit.addresses, context.mask, visit.store
@@ -42,7 +44,11 @@ class ResidualCache(Hook, kind="residual-cache"):
             out = call(x, context)
             added = out - x
         else:
-            ahead = torch.where(both > 0, (visit.time - newest) / (newest - older).where(newest != older, 1.0), 0.0) if self.forecast else 0.0 * moved
+            ahead = (
+                torch.where(both > 0, (visit.time - newest) / (newest - older).where(newest != older, 1.0), 0.0)
+                if self.forecast
+                else 0.0 * moved
+            )
             added = residual + ahead[:, None, None] * (residual - earlier)
             if not reuse.all():
                 added[~reuse] = call(x[~reuse], context.select(~reuse)) - x[~reuse]
@@ -52,7 +58,9 @@ class ResidualCache(Hook, kind="residual-cache"):
         store.write("residual", site, who, added, mask, fresh)
         store.write("tokens", site, who, x, mask, visit.rows)
         facts = torch.where(
-            fresh[:, None], torch.stack((torch.zeros_like(moved), visit.time, newest, kept.float()), 1), torch.stack((moved, newest, older, both), 1)
+            fresh[:, None],
+            torch.stack((torch.zeros_like(moved), visit.time, newest, kept.float()), 1),
+            torch.stack((moved, newest, older, both), 1),
         )
         store.write("facts", site, who, facts[:, None], None, visit.rows)
         return out

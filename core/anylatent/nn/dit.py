@@ -1,6 +1,7 @@
 """The diffusion transformer: embed, blocks, readout, over named streams."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import nn
@@ -69,7 +70,8 @@ class Block(nn.Module):
             return gate * self.attention(modulate(x, shift, scale), context)
 
         def look(x: Tensor, context: Context) -> Tensor:
-            assert self.cross is not None and context.cross is not None, "the backbone was built with cross-attention"
+            assert self.cross is not None, "the backbone was built with cross-attention"
+            assert context.cross is not None, "a condition in the slot cross is always there, its null at least"
             return self.cross(nn.functional.layer_norm(x, (width,)), context.cross)
 
         def think(x: Tensor, context: Context) -> Tensor:
@@ -127,8 +129,8 @@ class DiTNetwork(Backbone):
         context = Context(modulation, level, None if mask.all() else mask, rotary(positions, self.width // self.heads), condition.cross)
 
         def trunk(x: Tensor, context: Context) -> Tensor:
-            for block in self.blocks:
-                x = sites.around(Site("block", block.index), lambda x, context, block=block: block(x, context, sites), x, context)
+            for index, block in enumerate(self.blocks):
+                x = sites.around(Site("block", index), partial(block, sites=sites), x, context)
             return x
 
         x = sites.around(Site("trunk"), trunk, x, context)
@@ -142,7 +144,9 @@ class DiTNetwork(Backbone):
             tokens.append(self.embed[spec.name](values[spec.name]) + self.stream[spec.name])
             columns = {axis.name: stream.positions[..., i] / axis.step for i, axis in enumerate(spec.axes)}
             nowhere = stream.time.new_zeros(stream.time.shape)
-            positions.append(torch.stack([columns.get(name, nowhere) for name in self.axes], -1) if self.axes else nowhere[..., None][..., :0])
+            positions.append(
+                torch.stack([columns.get(name, nowhere) for name in self.axes], -1) if self.axes else nowhere[..., None][..., :0]
+            )
             masks.append(stream.mask)
         return torch.cat(tokens, 1), torch.cat(positions, 1), torch.cat(masks, 1)
 

@@ -73,8 +73,7 @@ _packs = WeakTensorKeyDictionary()
 
 
 def _packed_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    version, pack = _packs.get(weight, (-1, None))
-    if pack is None or version != weight._version:
-        pack = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
-        _packs[weight] = (weight._version, pack)
+    known = _packs.get(weight)
+    pack = known[1] if known and known[0] == weight._version else torch.ops.mkldnn._reorder_linear_weight(weight.detach())
+    _packs[weight] = (weight._version, pack)
     return torch.ops.mkldnn._linear_pointwise(x, pack, bias, "none", [], "")

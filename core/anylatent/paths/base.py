@@ -15,7 +15,7 @@ Prediction = Literal["data", "noise", "velocity", "score", "preconditioned"]
 class Path(Node, family="path"):
     """How clean tokens x0 (t = 0) and prior tokens x1 (t = 1) are joined."""
 
-    predictions: ClassVar[tuple[str, ...]] = ()
+    predictions: ClassVar[tuple[Prediction, ...]] = ()
     """The kinds of prediction that `target` and `convert` understand."""
 
     def refuses(self, spec: StreamSpec) -> str | None:
@@ -61,7 +61,7 @@ class GaussianPath(Path):
     The score is that of p(x_t): -E[x1 | x_t] / sigma(t).
     """
 
-    predictions: ClassVar[tuple[str, ...]] = ("data", "noise", "velocity", "score", "preconditioned")
+    predictions: ClassVar[tuple[Prediction, ...]] = ("data", "noise", "velocity", "score", "preconditioned")
     data_std: ClassVar[float] = 1.0
 
     @abstractmethod

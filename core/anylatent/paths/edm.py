@@ -12,7 +12,7 @@ class EDM(GaussianPath, kind="edm"):
     A network sees c_in x_t and is told ln(sigma) (their table 1), whatever it predicts.
     """
 
-    sigma_max: float = Field(80.0, gt=0, description="The standard deviation of the noise at t = 1, in units of the data's.")
+    sigma_max: float = Field(default=80.0, gt=0, description="The standard deviation of the noise at t = 1, in units of the data's.")
 
     def alpha(self, t: Tensor) -> Tensor:
         return t.new_ones(t.shape)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaKeyT, models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from anylatent.node import Components, Node
 from anylatent.recipe.migrations import VERSION
@@ -17,7 +17,7 @@ def schema(components: Components) -> Definition:
     families = sorted({_family(node) for node in nodes}, key=lambda family: family.family)
     names, made = models_json_schema([(model, "validation") for model in (Recipe, *families, *nodes)])
     definitions: dict[str, Definition] = made["$defs"]
-    at = {model: _reference(reference) for (model, _), reference in names.items()}
+    at = {model: str(reference["$ref"]).removeprefix("#/$defs/") for (model, _), reference in names.items()}
     for node in nodes:
         _say_kind(definitions[at[node]], node)
     for family in families:
@@ -30,10 +30,6 @@ def schema(components: Components) -> Definition:
 def _family(node: type[Node]) -> type[Node]:
     """The abstract node that gave a component its family."""
     return next(base for base in reversed(node.__mro__) if issubclass(base, Node) and base.family)
-
-
-def _reference(reference: dict[JsonSchemaKeyT, Any] | Definition) -> str:
-    return reference["$ref"].removeprefix("#/$defs/")
 
 
 def _say_kind(definition: Definition, node: type[Node]) -> None:

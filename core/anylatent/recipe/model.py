@@ -15,22 +15,20 @@ from anylatent.sampling import Sampling
 from anylatent.tokenizers.config import TokenizerConfig
 from anylatent.training.config import Training
 from anylatent.training.method import Denoise, Method
-from anylatent.training.method import Denoise, Method
 
 
 class Recipe(Node):
     """A run, described: what is learned from which data, how samples are made, and how they are judged."""
 
-    anylatent: Literal[1] = Field(VERSION, description="Version of the recipe language.")
-    name: str = Field("", pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.+-]*)?$", description="Of the run's folder; empty: the file's.")
+    anylatent: Literal[1] = Field(default=VERSION, description="Version of the recipe language.")
+    name: str = Field(default="", pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.+-]*)?$", description="Of the run's folder; empty: the file's.")
     modality: Modality = Field(description="What samples are, and the data set.")
     tokenizer: TokenizerConfig = Field(description="Samples to latent tokens, and back.")
-    conditions: dict[str, ConditionerConfig] = Field({}, description="What samples can be asked to be, by the name that the data set gives it.")
+    conditions: dict[str, ConditionerConfig] = Field(default={}, description="What samples can be asked to be, by the data set's names.")
     denoiser: BackboneConfig = Field(description="The network that predicts clean tokens.")
-    objective: Objective = Field(Objective(), description="What training minimises.")
-    method: Method = Field(Denoise(), description="Which roles there are in training, and the loss that they minimise.")
-    method: Method = Field(Denoise(), description="Which networks take part in training, and which of them learn.")
-    train: Training = Field(Training(), description="How it is trained.")
-    sample: Sampling = Field(Sampling(), description="How samples are made after training.")
-    evaluate: tuple[Metric, ...] = Field((), description="What judges the samples.")
-    seed: int = Field(0, ge=0, lt=2**63, description="Of everything random.")
+    objective: Objective = Field(default=Objective(), description="What training minimises.")
+    method: Method = Field(default=Denoise(), description="Which roles there are in training, and the loss that they minimise.")
+    train: Training = Field(default=Training(), description="How it is trained.")
+    sample: Sampling = Field(default=Sampling(), description="How samples are made after training.")
+    evaluate: tuple[Metric, ...] = Field(default=(), description="What judges the samples.")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Of everything random.")

@@ -18,14 +18,14 @@ class Outline:
         here, data = self.root, self.data
         for part in path:
             here = self._inside(here, data, part)
-            data = _item(data, part)
+            data = item_at(data, part)
         return here
 
     def spec(self, path: Path) -> type[Spec] | None:
         """The component (or other model) whose fields stand at a path; None if it cannot be told."""
         data = self.data
         for part in path:
-            data = _item(data, part)
+            data = item_at(data, part)
         return next((found for option in options(self.annotation(path)) if (found := self._resolved(option, data))), None)
 
     def _inside(self, annotation: Any, data: Any, part: str | int) -> Any:
@@ -64,7 +64,8 @@ def family_of(annotation: Any) -> type[Node] | None:
     return next((node for node in nodes if node.family), None)
 
 
-def _item(data: Any, part: str | int) -> Any:
+def item_at(data: Any, part: str | int, otherwise: Any = None) -> Any:
+    """What a mapping or a list holds at one part of a path."""
     if isinstance(data, Mapping):
-        return data.get(part)
-    return data[part] if isinstance(data, list) and isinstance(part, int) and part < len(data) else None
+        return data.get(part, otherwise)
+    return data[part] if isinstance(data, list) and isinstance(part, int) and part < len(data) else otherwise

@@ -34,7 +34,8 @@ def read_file(path: File) -> Document:
     """A document of a YAML file. Errors: `FileNotFoundError`, `OSError`, `RecipeError`, each naming the file."""
     if path.is_dir():
         inside = path / "recipe.yaml"
-        raise IsADirectoryError(f"'{path}' is a folder, a recipe is a YAML file" + (f": this one is a run, its recipe is {inside}" if inside.exists() else ""))
+        hint = f": this one is a run, its recipe is {inside}" if inside.exists() else ""
+        raise IsADirectoryError(f"'{path}' is a folder, a recipe is a YAML file{hint}")
     if not path.exists():
         raise FileNotFoundError(f"there is no recipe '{path}'{_nearest_file(path)}")
     try:

@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from anylatent.node import Components, Spec
-from anylatent.plugins import NAMESPACE, PluginError, Plugins
+from anylatent.plugins import PluginError, Plugins
 from anylatent.recipe.document import Document, Path, shown
-from anylatent.recipe.outline import Outline, family_of, options
+from anylatent.recipe.outline import Outline, family_of, item_at, options
 
 AnySpec = TypeVar("AnySpec", bound=Spec)
 
@@ -146,10 +146,12 @@ def _path(location: tuple[str | int, ...], data: Any) -> Path:
     """The part of pydantic's location that is in the data: it adds names for the alternatives of a union."""
     path: list[str | int] = []
     for index, part in enumerate(location):
-        inside = part in data if isinstance(data, Mapping) else isinstance(data, list) and isinstance(part, int) and part < len(data)
-        if inside:
-            data = data[part]
+        if item_at(data, part, _ABSENT) is not _ABSENT:
+            data = item_at(data, part)
             path.append(part)
         elif index == len(location) - 1 and isinstance(data, Mapping):
             path.append(part)
     return tuple(path)
+
+
+_ABSENT = object()

@@ -26,4 +26,5 @@ _Dumper.add_multi_representer(PurePath, lambda dumper, path: _text(dumper, str(p
 
 def dump(recipe: Spec) -> str:
     """YAML that reads back as the same recipe, with all defaults written out."""
-    return yaml.dump(recipe.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
+    data = recipe.model_dump(mode="json")
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)

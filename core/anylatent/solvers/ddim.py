@@ -30,7 +30,7 @@ class Ancestral(Multistep, kind="ancestral"):
 
     stochastic: ClassVar[bool] = True
 
-    eta: float = Field(1.0, ge=0, le=1, description="How much noise is new: 0 is DDIM, 1 is DDPM.")
+    eta: float = Field(default=1.0, ge=0, le=1, description="How much noise is new: 0 is DDIM, 1 is DDPM.")
 
     def coefficients(self, path: GaussianPath, times: Float[Tensor, " times"]) -> list[Tensor]:
         return _implicit(path, times, self.eta)

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from anylatent.lazy import torch
 from anylatent.paths.base import GaussianPath
-from anylatent.solvers.base import Move, Memory, Query, Solver, Steps
+from anylatent.solvers.base import Memory, Move, Query, Solver, Steps
 from anylatent.types import Float, Tensor
 
 

@@ -19,7 +19,7 @@ class SDEEuler(Multistep, kind="sde-euler"):
 
     stochastic: ClassVar[bool] = True
 
-    churn: float = Field(1.0, ge=0, description="How much noise is added and removed; 0: Euler on the ODE.")
+    churn: float = Field(default=1.0, ge=0, description="How much noise is added and removed; 0: Euler on the ODE.")
 
     def coefficients(self, path: GaussianPath, times: Float[Tensor, " times"]) -> list[Tensor]:
         t, h = times[:-1], times.diff()

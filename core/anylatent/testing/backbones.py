@@ -91,8 +91,9 @@ class BackboneContract:
         return [{"label": i % 3, "text": "words"[: 1 + i], "prefix": "ab"[: 1 + i % 2]} for i in range(rows)]
 
     def _predict(self, denoiser: Denoiser, state: State, rows: list[int] | None = None) -> dict[str, Tensor]:
-        asked = self._asked(max([*(rows or []), len(state)]) + 1)
-        return denoiser(state, denoiser.conditions([asked[i] for i in (rows or range(len(state)))]))
+        chosen = list(range(len(state))) if rows is None else rows
+        asked = self._asked(max(chosen) + 1)
+        return denoiser(state, denoiser.conditions([asked[i] for i in chosen]))
 
     def test_rows_are_alone_together(self, case: BackboneCase, denoiser: Denoiser) -> None:
         state = random_state(case.specs, [6, 3, 5])
@@ -105,7 +106,9 @@ class BackboneContract:
     def test_padding_changes_nothing(self, case: BackboneCase, denoiser: Denoiser) -> None:
         """Neither more padding, nor what lies in it."""
         state = random_state(case.specs, [4, 4])
-        padded = state.map(lambda stream: replace(stream.padded(9), values=torch.where(stream.padded(9).mask[..., None], stream.padded(9).values, 7.0)))
+        padded = state.map(
+            lambda stream: replace(stream.padded(9), values=torch.where(stream.padded(9).mask[..., None], stream.padded(9).values, 7.0))
+        )
         plain, with_padding = self._predict(denoiser, state), self._predict(denoiser, padded)
         for name, values in plain.items():
             torch.testing.assert_close(values, with_padding[name][:, :4], atol=2e-5, rtol=1e-4)
@@ -133,7 +136,9 @@ class BackboneContract:
         placed = [spec.name for spec in case.specs if spec.axes]
         for name in placed:
             moved = replace(state[name], positions=state[name].positions * torch.linspace(1, 2, 6)[None, :, None])
-            others["positions"] = denoiser.predict(replace(state, streams=dict(state.streams) | {name: moved}), denoiser.conditions(self._asked(2)))
+            others["positions"] = denoiser.predict(
+                replace(state, streams=dict(state.streams) | {name: moved}), denoiser.conditions(self._asked(2))
+            )
         for what, prediction in others.items():
             for name, values in base.items():
                 assert (prediction[name] - values).abs().max() > 1e-4, f"{what} does not reach stream '{name}'"

@@ -50,7 +50,9 @@ class HookContract:
         torch.manual_seed(0)
         spec = StreamSpec(name="tokens", width=3, axes=(AxisSpec(name="i", unit="1"),), order="sequence")
         conditions = Conditions(32, {"label": ClassConfig().build(32, [0, 1, 2])})
-        denoiser = Denoiser(DiTConfig(depth=3, width=32, heads=2).build((spec,), False), conditions, {"tokens": Corruption(Rectified(), "velocity")})
+        denoiser = Denoiser(
+            DiTConfig(depth=3, width=32, heads=2).build((spec,), False), conditions, {"tokens": Corruption(Rectified(), "velocity")}
+        )
         shaken(denoiser, size=0.1)
         return denoiser.eval().requires_grad_(False)
 

@@ -31,7 +31,9 @@ class _Label(Conditioner):
         self.count = count
 
     def forward(self, raw: Sequence[Any | None]) -> Tensor:
-        return torch.stack([torch.ones(self.count) if k is None else nn.functional.one_hot(torch.tensor(k), self.count).float() for k in raw])
+        return torch.stack(
+            [torch.ones(self.count) if k is None else nn.functional.one_hot(torch.tensor(k), self.count).float() for k in raw]
+        )
 
 
 class _Opaque(Backbone):
@@ -59,7 +61,7 @@ class MixtureOracle(Denoiser):
     """
 
     def __init__(self, path: GaussianPath, weights: Tensor, means: Float[Tensor, "components tokens width"], stds: Tensor) -> None:
-        components, tokens, width = means.shape
+        components, _, width = means.shape
         axes = (AxisSpec(name="i", unit="1"),)
         spec = StreamSpec(name="tokens", width=width, axes=axes, order="sequence")
         conditions = Conditions(components, {"component": _Label(components)})

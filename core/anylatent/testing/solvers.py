@@ -1,6 +1,7 @@
 """What every solver must hold to."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -18,9 +19,16 @@ def walk(solver: Solver, oracle: MixtureOracle, x: Float[Tensor, "rows tokens wi
     """`x` taken through `times` by the solver, in the precision of `x`, without noise."""
     rows = x.shape[0]
     table, memory = solver.table(oracle.gaussian, times).to(x.dtype), solver.memory(x)
-    for i, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True)):
+    for i, (t, s) in enumerate(pairwise(times)):
         row = table[i].expand(rows, -1)
-        move = Move(oracle.gaussian, t.expand(rows, 1, 1), s.expand(rows, 1, 1), torch.full((rows,), i), row, lambda draw: torch.zeros_like(x))
+        move = Move(
+            oracle.gaussian,
+            t.expand(rows, 1, 1),
+            s.expand(rows, 1, 1),
+            torch.full((rows,), i),
+            row,
+            lambda _, like=x: torch.zeros_like(like),
+        )
         steps = solver.step(x, memory, move)
         query = next(steps)
         while True:
@@ -76,7 +84,7 @@ class SolverContract:
                 oracle = MixtureOracle.gauss(path, torch.tensor([[0.7, -0.4]]), std)
                 error += float((walk(solver, oracle, x, times) - oracle.flow(x, times[0], times[-1])).square().sum())
             errors.append(error**0.5)
-        orders = [math.log2(a / b) for a, b in zip(errors, errors[1:], strict=False)]
+        orders = [math.log2(a / b) for a, b in pairwise(errors)]
         assert all(abs(order - solver.order) < 0.3 for order in orders), f"declared {solver.order}, measured {orders}"
 
     def test_it_samples_the_gaussian(self, solver: Solver, path: GaussianPath) -> None:
@@ -84,7 +92,11 @@ class SolverContract:
         oracle = MixtureOracle.gauss(path, torch.tensor([[0.7, -0.4, 0.1, 0.0]]), 0.5)
         rows = 2048
         schedule = Rho(rho=3, ratio_min=0.01, ratio_max=50) if path.kind == "edm" else Uniform()
-        request = Request(oracle.layout(range(rows)), oracle.conditions([{}] * rows), Sampling(steps=60 if solver.order > 1 else 200, solver=solver, schedule=schedule))
+        request = Request(
+            oracle.layout(range(rows)),
+            oracle.conditions([{}] * rows),
+            Sampling(steps=60 if solver.order > 1 else 200, solver=solver, schedule=schedule),
+        )
         state, _ = sample(oracle, request, rows=rows)
         values = state["tokens"].values[:, 0]
         error = 4 * 0.5 / math.sqrt(rows)
@@ -99,7 +111,9 @@ class SolverContract:
         point = torch.tensor([[[0.5, -1.0]]])
         oracle = MixtureOracle.atoms(path, point, torch.ones(1))
         for steps in (1, 2, 7):
-            state, receipts = sample(oracle, Request(oracle.layout([3, 4]), oracle.conditions([{}] * 2), Sampling(steps=steps, solver=solver)))
+            state, receipts = sample(
+                oracle, Request(oracle.layout([3, 4]), oracle.conditions([{}] * 2), Sampling(steps=steps, solver=solver))
+            )
             torch.testing.assert_close(state["tokens"].values, point.expand(2, 1, 2), atol=1e-4, rtol=0)
             assert receipts["engine"].counts["network_calls"] <= 2 * steps * solver.calls
 
@@ -110,7 +124,8 @@ class SolverContract:
         generator = torch.Generator().manual_seed(1)
         oracle = MixtureOracle(path, torch.ones(3) / 3, torch.randn(3, 4, 2, generator=generator), torch.full((3,), 0.2))
         requests = [
-            Request(oracle.layout([seed]), oracle.conditions([{"component": seed % 3}]), Sampling(steps=5 + seed, solver=solver)) for seed in range(6)
+            Request(oracle.layout([seed]), oracle.conditions([{"component": seed % 3}]), Sampling(steps=5 + seed, solver=solver))
+            for seed in range(6)
         ]
         alone = [sample(oracle, request)[0]["tokens"].values for request in requests]
         again = sample(oracle, requests[0])[0]["tokens"].values
@@ -132,7 +147,9 @@ class SolverContract:
 
 def _inner(schedule: Schedule, path: GaussianPath, n: int) -> Float[Tensor, " times"]:
     """The schedule's spacing between ratios 20 and 0.1: away from both ends, where solvers may lower their order."""
-    high, low = (path.time_of(torch.tensor(ratio, dtype=torch.float64)) for ratio in (min(20.0, 0.9 * getattr(path, "sigma_max", 1e9)), 0.1))
+    high, low = (
+        path.time_of(torch.tensor(ratio, dtype=torch.float64)) for ratio in (min(20.0, 0.9 * getattr(path, "sigma_max", 1e9)), 0.1)
+    )
     if isinstance(schedule, Rho):
         return Rho(rho=schedule.rho, ratio_min=0.1, ratio_max=float(path.sigma(high) / path.alpha(high))).times(n + 1, path)[:-1]
     return low + schedule.times(n, path) * (high - low)

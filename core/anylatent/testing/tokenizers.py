@@ -252,7 +252,8 @@ class TokenizerContract:
         other.facts["one more"] = 1
         assert other.fingerprint() != fingerprint, "facts are not part of it"
         other = copy.deepcopy(tokenizer)
-        other.config = other.config.model_construct(**dict.fromkeys(type(other.config).model_fields, "another"))
+        changed_fields: dict[str, Any] = dict.fromkeys(type(other.config).model_fields, "another")
+        other.config = other.config.model_construct(**changed_fields)
         assert not type(other.config).model_fields or other.fingerprint() != fingerprint, "the description is not part of it"
 
     # --- training ---------------------------------------------------------------------------------------------

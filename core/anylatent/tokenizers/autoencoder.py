@@ -19,11 +19,11 @@ class AutoencoderConfig(TokenizerConfig, kind="autoencoder"):
     """
 
     inner: TokenizerConfig
-    latent: int = Field(4, ge=1, description="Channels of a latent token.")
-    width: int = Field(96, ge=8, description="Width of both transformers.")
-    heads: int = Field(4, ge=1)
-    depth: int = Field(2, ge=0, description="Blocks of each transformer.")
-    kl: float = Field(1e-3, ge=0, description="Weight of the divergence from the standard normal prior, per latent channel.")
+    latent: int = Field(default=4, ge=1, description="Channels of a latent token.")
+    width: int = Field(default=96, ge=8, description="Width of both transformers.")
+    heads: int = Field(default=4, ge=1)
+    depth: int = Field(default=2, ge=0, description="Blocks of each transformer.")
+    kl: float = Field(default=1e-3, ge=0, description="Weight of the divergence from the standard normal prior, per latent channel.")
     train: Training = Training(steps=500, batch=128, ema=())
 
     @model_validator(mode="after")

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class GridConfig(TokenizerConfig, kind="grid"):
     """Patches: each token is a block of `patch` cells of a sample `(*axes, channels)`, placed at its centre."""
 
-    patch: tuple[int, ...] = Field((2, 2), description="Cells of a patch, one number an axis.")
-    stream: str = Field("tokens", description="The stream's name.")
+    patch: tuple[int, ...] = Field(default=(2, 2), description="Cells of a patch, one number an axis.")
+    stream: str = Field(default="tokens", description="The stream's name.")
 
     def build(self, example: Any, axes: tuple[AxisSpec, ...] = ()) -> "Tokenizer":
         from anylatent.tokenizers.grid_tokenizer import GridTokenizer

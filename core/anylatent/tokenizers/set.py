@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class SetConfig(TokenizerConfig, kind="set"):
     """A sample `(elements, channels)` as a pure set: each element a token, no positions."""
 
-    stream: str = Field("elements", description="The stream's name.")
-    centred: tuple[int, ...] = Field((), description="Channels (coordinates) whose mean over the elements is removed.")
+    stream: str = Field(default="elements", description="The stream's name.")
+    centred: tuple[int, ...] = Field(default=(), description="Channels (coordinates) whose mean over the elements is removed.")
 
     def build(self, example: Any, axes: tuple[AxisSpec, ...] = ()) -> "Tokenizer":
         from anylatent.tokenizers.set_tokenizer import SetTokenizer

@@ -16,9 +16,7 @@ class Averages:
             if not 0 <= decay < 1:
                 raise ValueError(f"an average's decay must be from 0 to below 1, given {decay}")
         self.names = [name for name, _ in module.named_parameters()]
-        self.weights: dict[str, list[Tensor]] = {
-            average_name(decay): [p.detach().clone() for p in module.parameters()] for decay in decays
-        }
+        self.weights: dict[str, list[Tensor]] = {average_name(decay): [p.detach().clone() for p in module.parameters()] for decay in decays}
         self._decays = {average_name(decay): decay for decay in decays}
 
     @torch.no_grad()
@@ -26,7 +24,8 @@ class Averages:
         """After optimizer step number `step` (from 0)."""
         current = [p.detach() for p in module.parameters()]
         for name, average in self.weights.items():
-            torch._foreach_lerp_(average, current, 1 - min(self._decays[name], (1 + step) / (10 + step)))
+            kept = min(self._decays[name], (1 + step) / (10 + step))
+            torch._foreach_lerp_(average, current, 1 - kept)  # pyright: ignore[reportPrivateImportUsage]
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """An average as a state dict of parameters."""

@@ -78,12 +78,16 @@ def _advising(folder: Path) -> Iterator[None]:
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
     """Load a state dict. Errors: `DamagedFile` names what is missing, unknown, or of another shape."""
     own = module.state_dict()
-    wrong = [name for name in own if name not in tensors or tensors[name].shape != own[name].shape] + [name for name in tensors if name not in own]
+    wrong = [name for name in own if name not in tensors or tensors[name].shape != own[name].shape] + [
+        name for name in tensors if name not in own
+    ]
     if wrong:
         name = wrong[0]
         given = tuple(tensors[name].shape) if name in tensors else "nothing"
         expected = tuple(own[name].shape) if name in own else "nothing"
-        raise DamagedFile(f"{where} holds other weights: '{name}' has {given}, expected {expected} ({len(wrong)} differ); it is of another recipe")
+        raise DamagedFile(
+            f"{where} holds other weights: '{name}' has {given}, expected {expected} ({len(wrong)} differ); it is of another recipe"
+        )
     module.load_state_dict(dict(tensors))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from anylatent import random
+from anylatent.conditioners.base import Conditioner
 from anylatent.data import Dataset
 from anylatent.denoiser import Denoiser
 from anylatent.objective import Objective
@@ -24,7 +25,9 @@ class TokenizerCourse(Course):
         self.name, self.count = "tokenizer", len(dataset)
         self.tokenizer, self._dataset = tokenizer, dataset
 
-    def forward(self, indices: Int[Tensor, " rows"], seeds: Int[Tensor, " rows"], step: int) -> tuple[Float[Tensor, " rows"], Mapping[str, Tensor]]:
+    def forward(
+        self, indices: Int[Tensor, " rows"], seeds: Int[Tensor, " rows"], step: int
+    ) -> tuple[Float[Tensor, " rows"], Mapping[str, Tensor]]:
         # The step is mixed into the seeds: a tokenizer's loss is a function of samples and seeds alone.
         mixed = (seeds + step * 0x2545F4914F6CDD1) & 0x7FFFFFFFFFFFFFFF
         return self.tokenizer.loss([self._dataset[i].sample for i in indices.tolist()], mixed)
@@ -43,9 +46,12 @@ class DenoiserCourse(Course):
             module.requires_grad_(role in method.trained)
         self.roles = nn.ModuleDict(roles)
         self._latents, self._conditions, self._method, self._objective = latents, conditions, method, objective
-        self._dropout = {name: conditioner.config.dropout for name, conditioner in denoiser.conditions.named.items()}  # pyright: ignore[reportAttributeAccessIssue]
+        named: Mapping[str, Conditioner] = denoiser.conditions.named  # pyright: ignore[reportAssignmentType]
+        self._dropout = {name: conditioner.config.dropout for name, conditioner in named.items()}
 
-    def forward(self, indices: Int[Tensor, " rows"], seeds: Int[Tensor, " rows"], step: int) -> tuple[Float[Tensor, " rows"], Mapping[str, Tensor]]:
+    def forward(
+        self, indices: Int[Tensor, " rows"], seeds: Int[Tensor, " rows"], step: int
+    ) -> tuple[Float[Tensor, " rows"], Mapping[str, Tensor]]:
         clean = self._latents.batch(indices, seeds).to(seeds.device)
         asked = [dict(self._conditions[i]) for i in indices.tolist()]
         for name, chance in self._dropout.items():
@@ -53,5 +59,3 @@ class DenoiserCourse(Course):
             for i in dropped.nonzero()[:, 0].tolist():
                 asked[i].pop(name, None)
         return self._method.loss(self.roles, self._objective, Lesson(clean, asked, step))  # pyright: ignore[reportArgumentType]
-
-

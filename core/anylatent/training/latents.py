@@ -77,6 +77,6 @@ def _to_tensors(latents: Latents) -> dict[str, Tensor]:
 
 def _from_tensors(tensors: dict[str, Tensor]) -> Latents:
     names = sorted({key.rsplit("/", 1)[0] for key in tensors})
-    return Latents({name: {part: tensors[f"{name}/{part}"] for part in _PARTS} for name in names}, {name: tensors[f"{name}/starts"] for name in names})
-
-
+    return Latents(
+        {name: {part: tensors[f"{name}/{part}"] for part in _PARTS} for name in names}, {name: tensors[f"{name}/starts"] for name in names}
+    )

@@ -33,7 +33,9 @@ class Method(Node, family="method"):
         """The networks that take part, by role: student, teacher, ema, critic. The student is what a run samples with."""
         return {"student": denoiser}
 
-    def loss(self, roles: "Mapping[str, nn.Module]", objective: Objective, lesson: Lesson) -> tuple[Float[Tensor, " rows"], dict[str, Tensor]]:
+    def loss(
+        self, roles: "Mapping[str, nn.Module]", objective: Objective, lesson: Lesson
+    ) -> tuple[Float[Tensor, " rows"], dict[str, Tensor]]:
         """The loss of each row, and numbers to log."""
         raise NotImplementedError
 
@@ -41,7 +43,9 @@ class Method(Node, family="method"):
 class Denoise(Method, kind="denoise"):
     """The student learns to denoise: the recipe's objective, as it is."""
 
-    def loss(self, roles: "Mapping[str, nn.Module]", objective: Objective, lesson: Lesson) -> tuple[Float[Tensor, " rows"], dict[str, Tensor]]:
+    def loss(
+        self, roles: "Mapping[str, nn.Module]", objective: Objective, lesson: Lesson
+    ) -> tuple[Float[Tensor, " rows"], dict[str, Tensor]]:
         student: Denoiser = roles["student"]  # pyright: ignore[reportAssignmentType]
         condition = student.conditions(lesson.asked, lesson.clean.device)
         return objective.loss(student, lesson.clean, condition, lesson.step), {}

@@ -1,5 +1,6 @@
 """The training loop: a generator that yields what happened. It knows losses and weights; it knows no modality."""
 
+import json
 import math
 import time
 from abc import ABC, abstractmethod
@@ -11,6 +12,7 @@ import torch
 from accelerate import Accelerator, PartialState
 from torch import nn
 
+from anylatent.files import append_text, write_text
 from anylatent.training import checkpoint
 from anylatent.training.averages import Averages
 from anylatent.training.config import Training
@@ -33,7 +35,9 @@ class Course(nn.Module, ABC):
     """Channels of its matrix products: whether bfloat16 pays depends on them."""
 
     @abstractmethod
-    def forward(self, indices: Int[Tensor, " rows"], seeds: Int[Tensor, " rows"], step: int) -> tuple[Float[Tensor, " rows"], Mapping[str, Tensor]]:
+    def forward(
+        self, indices: Int[Tensor, " rows"], seeds: Int[Tensor, " rows"], step: int
+    ) -> tuple[Float[Tensor, " rows"], Mapping[str, Tensor]]:
         """The loss of these samples at this step, and numbers to log. All its randomness is from `seeds` and `step`."""
 
 
@@ -105,7 +109,8 @@ def _gradients(
         for name, value in logged.items():
             numbers[name] = numbers.get(name, 0.0) + float(value.detach()) * len(part) / len(indices)
     norm = accelerator.clip_grad_norm_(wrapped.parameters(), training.clip)
-    return float(accelerator.reduce(total, "mean")), numbers | {"gradient_norm": float(norm) if norm is not None else 0.0}
+    whole: Tensor = accelerator.reduce(total, "mean")  # pyright: ignore[reportAssignmentType]
+    return float(whole), numbers | {"gradient_norm": float(norm) if norm is not None else 0.0}
 
 
 def make_optimizer(course: nn.Module, training: Training) -> torch.optim.AdamW:
@@ -165,11 +170,8 @@ class Log:
         self.path = path
 
     def write(self, stage: str, step: int, loss: float, **numbers: float) -> None:
-        import json
-
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "a") as stream:
-            stream.write(json.dumps({"stage": stage, "step": step, "loss": loss, **{k: round(v, 6) for k, v in numbers.items()}}) + "\n")
+        line = {"stage": stage, "step": step, "loss": loss, **{name: round(value, 6) for name, value in numbers.items()}}
+        append_text(self.path, json.dumps(line) + "\n")
 
     def lines(self) -> list[dict]:
         """The lines that are whole; one that a crash cut short is left out."""
@@ -177,15 +179,11 @@ class Log:
 
     def forget_after(self, stage: str, step: int) -> None:
         """Drop what a resumed training will write again, and what a crash cut short."""
-        from anylatent.files import write_text
-
         kept = "".join(f"{text}\n" for text, line in self._whole() if line["stage"] != stage or line["step"] <= step)
         if self.path.exists() and self.path.read_text() != kept:
             write_text(self.path, kept)
 
     def _whole(self) -> Iterator[tuple[str, dict]]:
-        import json
-
         for text in self.path.read_text().splitlines() if self.path.exists() else ():
             try:
                 yield text, json.loads(text)

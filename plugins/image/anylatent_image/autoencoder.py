@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from anylatent import random
 from anylatent.nn.transformer import bounded_log_variance, gaussian_kl
@@ -16,7 +16,7 @@ from anylatent.spec import AxisSpec, StreamSpec
 from anylatent.state import State, Stream
 from anylatent.tokenizers.base import Tokenizer
 from anylatent.tokenizers.statistics import Statistics
-from anylatent.types import Float, Tensor
+from anylatent.types import Float
 from anylatent_image.autoencoder_config import AutoencoderConfig
 
 _CHUNK = 256
@@ -81,22 +81,23 @@ class Autoencoder(Tokenizer):
 
     @torch.no_grad()
     def decode(self, state: State) -> list[Tensor]:
-        latents = self.statistics.restore(state["image"].values)
+        latents = self.statistics.restore(state["image"].values[:, : math.prod(self.grid)])  # the rest is padding
         pixels = torch.cat([self._restored(chunk) for chunk in latents.split(_CHUNK)])
         return list(pixels.clamp(-1, 1).permute(0, 2, 3, 1).contiguous().cpu())
 
     def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, object]] | None = None, size: int | None = None) -> State:
         cells = math.prod(self.grid)
         if size not in (None, cells):
-            raise ValueError(f"image.autoencoder makes {cells} tokens an image ({self.grid[0]} x {self.grid[1]}), asked for {size}")
+            raise ValueError(f"image.autoencoder makes {cells} tokens an image ({self.grid[0]} x {self.grid[1]}), asked for size {size}")
         values = torch.zeros(len(seeds), cells, self.config.channels, device=seeds.device)
         return State.of({"image": Stream.of(values, self._positions(len(seeds)).to(seeds.device))}, seeds)
 
     def _pixels(self, samples: Sequence[Tensor], first: int = 0) -> Float[Tensor, "rows channels height width"]:
         expected = tuple(self.facts["shape"])
         for index, sample in enumerate(samples):
-            if tuple(sample.shape) != expected:
-                raise ValueError(f"sample {first + index} is {tuple(sample.shape)}, expected (height, width, channels) = {expected}")
+            given = tuple(sample.shape) if isinstance(sample, Tensor) else type(sample).__name__
+            if given != expected:
+                raise ValueError(f"sample {first + index} is {given}, expected (height, width, channels) = {expected}")
         return torch.stack(list(samples)).to(self.statistics.mean.device).permute(0, 3, 1, 2)
 
     def _posterior(self, pixels: Float[Tensor, "rows channels height width"]) -> tuple[Tensor, Tensor]:
@@ -104,11 +105,11 @@ class Autoencoder(Tokenizer):
         mean, raw = self.encoder(pixels).flatten(2).transpose(1, 2).chunk(2, -1)
         return mean, bounded_log_variance(raw)
 
-    def _draw(self, mean: Tensor, log_variance: Tensor, seeds: Tensor) -> Float[Tensor, "rows cells width"]:
+    def _draw(self, mean: Tensor, log_variance: Tensor, seeds: Tensor) -> Float[Tensor, "rows cells latent"]:
         _, cells, width = mean.shape
         return mean + (0.5 * log_variance).exp() * random.normal(seeds.to(mean.device), "image.autoencoder", 0, 0, cells, width)
 
-    def _restored(self, latents: Float[Tensor, "rows cells width"]) -> Float[Tensor, "rows channels height width"]:
+    def _restored(self, latents: Float[Tensor, "rows cells latent"]) -> Float[Tensor, "rows channels height width"]:
         return self.decoder(latents.transpose(1, 2).unflatten(2, self.grid))
 
     def _positions(self, rows: int) -> Float[Tensor, "rows cells axes"]:

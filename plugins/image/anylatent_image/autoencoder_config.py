@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 class AutoencoderConfig(TokenizerConfig, kind="image.autoencoder"):
     """A convolutional autoencoder with Gaussian latents: each `factor` x `factor` pixels become one token."""
 
-    factor: Literal[1, 2, 4, 8, 16] = Field(4, description="Pixels per latent cell, along each side.")
-    channels: int = Field(4, ge=1, le=128, description="Channels of a latent cell: the width of a token.")
+    factor: Literal[1, 2, 4, 8, 16] = Field(default=4, description="Pixels per latent cell, along each side.")
+    channels: int = Field(default=4, ge=1, le=128, description="Channels of a latent cell: the width of a token.")
     width: int = Field(
         32, ge=8, multiple_of=8, description="Channels of the convolutions at full size; twice at a half, four times from a quarter on."
     )
-    depth: int = Field(1, ge=1, description="Residual blocks at each size.")
-    kl_weight: float = Field(1e-3, ge=0, description="Of the Kullback-Leibler divergence to the standard normal, per latent value.")
-    l1_weight: float = Field(1.0, ge=0, description="Of the mean absolute error (in [-1, 1] units) beside the mean squared error.")
+    depth: int = Field(default=1, ge=1, description="Residual blocks at each size.")
+    kl_weight: float = Field(default=1e-3, ge=0, description="Of the Kullback-Leibler divergence to the standard normal, per latent value.")
+    l1_weight: float = Field(default=1.0, ge=0, description="Of the mean absolute error (in [-1, 1] units) beside the mean squared error.")
     train: Training = Training(steps=1000, batch=64, learning_rate=2e-3, decay="cosine", ema=())
 
     def build(self, example: Any, axes: tuple[AxisSpec, ...] = ()) -> "Autoencoder":

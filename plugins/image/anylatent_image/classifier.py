@@ -20,10 +20,10 @@ class Classifier(Features, kind="image.classifier"):
 
     width: ClassVar[int] = 64
 
-    condition: str = Field("label", description="The condition that is the class.")
-    steps: int = Field(400, ge=1, description="Training steps.")
-    batch: int = Field(64, ge=1, description="Images a training step.")
-    learning_rate: float = Field(3e-3, gt=0, description="Highest learning rate of AdamW (one cycle).")
+    condition: str = Field(default="label", description="The condition that is the class.")
+    steps: int = Field(default=400, ge=1, description="Training steps.")
+    batch: int = Field(default=64, ge=1, description="Images a training step.")
+    learning_rate: float = Field(default=3e-3, gt=0, description="Highest learning rate of AdamW (one cycle).")
 
     def compute(self, samples: Sequence[Tensor], evidence: Evidence) -> Float[Tensor, "samples features"]:
         """Features `(n, 64)`. Errors: `ValueError` if the training images have no such condition."""

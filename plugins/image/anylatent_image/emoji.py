@@ -38,10 +38,10 @@ class Emoji(ImageData, kind="image.emoji"):
     )
     summary: ClassVar[str] = "1,918 captioned emoji (3,953 with skin tones), up to 72 x 72 sRGB; fetched (10.2 MB), CC BY 4.0"
 
-    size: int = Field(32, ge=4, le=72, description="Height and width in pixels.")
-    background: Rgb = Field((255, 255, 255), description="sRGB colour under transparent pixels.")
-    skin_tones: bool = Field(False, description="Also the skin-toned variants, with condition `tone`.")
-    test_share: float = Field(0.1, gt=0, lt=1, description="How much is held out, chosen by a hash of the name; look-alikes stay together.")
+    size: int = Field(default=32, ge=4, le=72, description="Height and width in pixels.")
+    background: Rgb = Field(default=(255, 255, 255), description="sRGB colour under transparent pixels.")
+    skin_tones: bool = Field(default=False, description="Also the skin-toned variants, with condition `tone`.")
+    test_share: float = Field(default=0.1, gt=0, lt=1, description="How much is held out, chosen by a hash of the name; look-alikes stay together.")
 
     @property
     def frame(self) -> Frame:

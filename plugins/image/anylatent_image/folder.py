@@ -28,12 +28,12 @@ class Folder(ImageData, kind="image.folder"):
     summary: ClassVar[str] = "your own images: PNG, JPEG, WebP, GIF, BMP, TIFF; label = subfolder, caption = file name"
 
     path: str = Field(description="The folder; ~ is your home. Subfolders are read too, hidden ones are not.")
-    size: Side | tuple[Side, Side] = Field(64, description="Side in pixels, or [height, width].")
-    channels: Literal[1, 3] = Field(3, description="1: grey; 3: sRGB.")
-    fit: Fit = Field("crop", description="For another aspect: crop to the centre, pad with background, or stretch.")
-    background: Rgb = Field((255, 255, 255), description="sRGB colour under transparent pixels and around padded ones.")
-    test_share: float = Field(0.1, gt=0, lt=1, description="How much is held out, chosen by a hash of the file's content.")
-    strict: bool = Field(False, description="Stop at the first unreadable file instead of counting and skipping it.")
+    size: Side | tuple[Side, Side] = Field(default=64, description="Side in pixels, or [height, width].")
+    channels: Literal[1, 3] = Field(default=3, description="1: grey; 3: sRGB.")
+    fit: Fit = Field(default="crop", description="For another aspect: crop to the centre, pad with background, or stretch.")
+    background: Rgb = Field(default=(255, 255, 255), description="sRGB colour under transparent pixels and around padded ones.")
+    test_share: float = Field(default=0.1, gt=0, lt=1, description="How much is held out, chosen by a hash of the file's content.")
+    strict: bool = Field(default=False, description="Stop at the first unreadable file instead of counting and skipping it.")
 
     @property
     def root(self) -> Path:

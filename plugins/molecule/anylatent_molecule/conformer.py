@@ -13,7 +13,7 @@ from anylatent.tokenizers.base import Tokenizer
 from anylatent.tokenizers.statistics import Statistics
 from anylatent.types import Float, Tensor
 from anylatent_molecule import bonds, chemistry, conformers, sizes
-from anylatent_molecule.molecule import Molecule
+from anylatent_molecule.molecule import Molecule, rounded
 from anylatent_molecule.tokenizers import ConformerConfig
 
 STREAM = "atoms"
@@ -100,7 +100,9 @@ class ConformerTokenizer(Tokenizer):
     def _row(self, sample: Molecule, index: int) -> Float[Tensor, "atoms width"]:
         """The tokens of a molecule before normalisation. Errors: `ValueError` names the sample and what it lacks."""
         if not sample.valid or not sample.coordinates:
-            raise ValueError(f"sample {index} ({sample.smiles or sample.written or 'empty'}) has no coordinates: set data.conformers to true")
+            raise ValueError(
+                f"sample {index} ({sample.smiles or sample.written or 'empty'}) has no coordinates: set data.conformers to true"
+            )
         return self._tokens(sample.mol(), principal(np.array(sample.coordinates)), f"sample {index} ({sample.smiles})")
 
     def _tokens(self, mol: Any, places: np.ndarray, what: str) -> Float[Tensor, "atoms width"]:
@@ -109,7 +111,9 @@ class ConformerTokenizer(Tokenizer):
         rows[:, :3] = places
         for row, atom in zip(rows, mol.GetAtoms(), strict=True):
             if atom.GetSymbol() not in elements:
-                raise ValueError(f"{what} contains {atom.GetSymbol()}; tokenizer.elements are {', '.join(elements)}: add it, or narrow data.elements")
+                raise ValueError(
+                    f"{what} contains {atom.GetSymbol()}; tokenizer.elements are {', '.join(elements)}: add it, or narrow data.elements"
+                )
             row[3 + elements.index(atom.GetSymbol())] = 1
             row[-2:] = atom.GetFormalCharge(), atom.GetTotalNumHs()
         return torch.from_numpy(rows)
@@ -121,7 +125,9 @@ class ConformerTokenizer(Tokenizer):
         mol = chemistry.parse(fragment)
         last = mol.GetNumAtoms() - 1
         if not mol.GetAtomWithIdx(last).GetTotalNumHs():
-            raise ValueError(f"the last atom of '{fragment}' has no hydrogen to give up: write the fragment so that it ends where it is to go on")
+            raise ValueError(
+                f"the last atom of '{fragment}' has no hydrogen to give up: write the fragment so that it ends where it is to go on"
+            )
         grown = Chem.RWMol(mol)
         end = grown.AddAtom(Chem.Atom("C"))
         grown.AddBond(last, end, Chem.BondType.SINGLE)
@@ -142,14 +148,9 @@ class ConformerTokenizer(Tokenizer):
         hydrogens = tuple(int(h) for h in row[:, -1].round().clip(0, 4))
         places = row[:, :3].astype(np.float64)
         try:
-            mol = bonds.perceive(bonds.Atoms(elements, charges, hydrogens, places))
-            smiles = chemistry.canonical(mol, stereo=False)
-            order = mol.GetSubstructMatch(chemistry.parse(smiles)) if smiles else ()
-            if len(order) != len(elements):
-                raise ValueError("its canonical form has other bonds")
+            return Molecule.placed(bonds.perceive(bonds.Atoms(elements, charges, hydrogens, places)), places)
         except ValueError as reason:
-            return Molecule("", elements, _tuples(places), written=f"{len(elements)} atoms: {reason}")
-        return Molecule(smiles, tuple(elements[i] for i in order), _tuples(places[list(order)]))
+            return Molecule("", elements, rounded(places), written=f"{len(elements)} atoms: {reason}")
 
 
 def principal(places: np.ndarray) -> np.ndarray:
@@ -170,7 +171,3 @@ def _turned_to_x(places: np.ndarray, direction: np.ndarray) -> np.ndarray:
     _, axes = np.linalg.eigh(across.T @ across - 1e3 * np.outer(x, x))
     y = axes[:, 2]
     return places @ np.column_stack((x, y, np.cross(x, y)))
-
-
-def _tuples(places: np.ndarray) -> tuple[tuple[float, float, float], ...]:
-    return tuple((round(float(x), 4), round(float(y), 4), round(float(z), 4)) for x, y, z in places)

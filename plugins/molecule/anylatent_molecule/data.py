@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from anylatent.data import Dataset, DatasetConfig, Record, Source, Split
-from anylatent_molecule.molecule import Molecule
+from anylatent_molecule.molecule import Molecule, rounded
 
 if TYPE_CHECKING:
     from anylatent_molecule.table import Row, Table
@@ -44,12 +44,14 @@ class Molecules(Dataset):
             return Molecule(smiles)
         places = self._table.places[self._starts[at] : self._starts[at + 1]]
         elements = tuple(atom.GetSymbol() for atom in Molecule(smiles).mol().GetAtoms())
-        return Molecule(smiles, elements, tuple((round(float(x), 4), round(float(y), 4), round(float(z), 4)) for x, y, z in places))
+        return Molecule(smiles, elements, rounded(places))
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(repr((self._names, self._starts is not None)).encode())
         for at in self._chosen:
-            digest.update(b"%s\t%s\t%s\n" % (self._table.smiles[at], str(self._table.names[at]).encode(), self._table.numbers[at].tobytes()))
+            digest.update(
+                b"%s\t%s\t%s\n" % (self._table.smiles[at], str(self._table.names[at]).encode(), self._table.numbers[at].tobytes())
+            )
             if self._starts is not None:
                 digest.update(self._table.places[self._starts[at] : self._starts[at + 1]].tobytes())
         return digest.hexdigest()
@@ -58,11 +60,11 @@ class Molecules(Dataset):
 class MoleculeFile(DatasetConfig):
     """What all data sets of molecules can do with the rows they read."""
 
-    rows: int | None = Field(None, ge=1)
+    rows: int | None = Field(default=None, ge=1)
     """Read no more than this many rows (None: all)."""
-    max_atoms: int | None = Field(None, ge=1)
+    max_atoms: int | None = Field(default=None, ge=1)
     """Leave out molecules with more heavy atoms."""
-    max_symbols: int | None = Field(None, ge=1)
+    max_symbols: int | None = Field(default=None, ge=1)
     """Leave out molecules that are longer in SELFIES, or that SELFIES cannot write."""
     elements: tuple[str, ...] = ()
     """Leave out molecules with other elements (none given: keep all)."""
@@ -72,9 +74,9 @@ class MoleculeFile(DatasetConfig):
     """Keep stereochemistry; without it, stereoisomers are one molecule."""
     conformers: bool = False
     """Compute a 3D conformer of each molecule (a few ms each, cached). Failures are problems."""
-    conformer_seconds: float = Field(2.0, gt=0)
+    conformer_seconds: float = Field(default=2.0, gt=0)
     """Give up on a conformer after this long."""
-    test_fraction: float = Field(0.1, gt=0, lt=1)
+    test_fraction: float = Field(default=0.1, gt=0, lt=1)
     """The share of molecules in the test split, by a hash of their canonical SMILES."""
     strict: bool = False
     """Refuse the file if any row cannot be read, instead of leaving such rows out and reporting them."""
@@ -158,7 +160,7 @@ class Moses(MoleculeFile, kind="molecule.moses"):
         megabytes=51.6,
     )
 
-    rows: int | None = Field(20_000, ge=1)
+    rows: int | None = Field(default=20_000, ge=1)
     """Read no more than this many rows of each split (None: all 1.8 million; properties take about 1 ms each)."""
 
     def _member(self, split: Split) -> str:

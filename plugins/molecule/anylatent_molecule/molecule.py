@@ -1,7 +1,8 @@
 """The sample of this modality."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anylatent_molecule import chemistry
 
@@ -31,6 +32,19 @@ class Molecule:
             raise ValueError(f"'{chemistry.shortened(text)}' is no molecule: RDKit cannot read its canonical form")
         return Molecule(smiles)
 
+    @staticmethod
+    def placed(mol: "Mol", places: Any) -> "Molecule":
+        """From an RDKit molecule without explicit hydrogens and the places `(atoms, 3)` of its atoms; stereochemistry is dropped.
+
+        Errors: `ValueError` if its canonical SMILES says another structure.
+        """
+        smiles = chemistry.canonical(mol, stereo=False)
+        order = mol.GetSubstructMatch(chemistry.parse(smiles)) if smiles else ()
+        if not order or len(order) != mol.GetNumAtoms():
+            raise ValueError(f"its canonical form '{chemistry.shortened(smiles)}' has other bonds")
+        elements = tuple(mol.GetAtomWithIdx(i).GetSymbol() for i in order)
+        return Molecule(smiles, elements, rounded(places[i] for i in order))
+
     @property
     def valid(self) -> bool:
         return bool(self.smiles)
@@ -49,3 +63,8 @@ class Molecule:
                 conformer.SetAtomPosition(index, Point3D(*place))
             mol.AddConformer(conformer)
         return mol
+
+
+def rounded(places: Iterable[Any]) -> tuple[tuple[float, float, float], ...]:
+    """Places as tuples, to a tenth of a milli-angstrom, as .sdf files hold them."""
+    return tuple((round(float(x), 4), round(float(y), 4), round(float(z), 4)) for x, y, z in places)

@@ -3,6 +3,7 @@
 A benzene ring is eight SELFIES symbols and one piece. Sequences become three times shorter, and a ring cannot be half right.
 """
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -24,7 +25,7 @@ def learn(words: Iterable[tuple[str, ...]], size: int) -> tuple[list[str], list[
     counts: Counter[Pair] = Counter()
     where: defaultdict[Pair, set[int]] = defaultdict(set)
     for at, text in enumerate(texts):
-        for pair in zip(text, text[1:], strict=False):
+        for pair in itertools.pairwise(text):
             counts[pair] += 1
             where[pair].add(at)
     while len(vocabulary) < size and counts:
@@ -36,9 +37,9 @@ def learn(words: Iterable[tuple[str, ...]], size: int) -> tuple[list[str], list[
             vocabulary.append("".join(best))
         for at in sorted(where.pop(best)):
             old, new = texts[at], _merged(texts[at], best)
-            for pair in zip(old, old[1:], strict=False):
+            for pair in itertools.pairwise(old):
                 counts[pair] -= 1
-            for pair in zip(new, new[1:], strict=False):
+            for pair in itertools.pairwise(new):
                 counts[pair] += 1
                 where[pair].add(at)
             texts[at] = new
@@ -50,7 +51,7 @@ def split(symbols: Sequence[str], ranks: Mapping[Pair, int]) -> list[str]:
     """The pieces of a sequence of symbols: merges applied in the order in which they were learned."""
     pieces = list(symbols)
     while len(pieces) > 1:
-        best = min(zip(pieces, pieces[1:], strict=False), key=lambda pair: ranks.get(pair, len(ranks)))
+        best = min(itertools.pairwise(pieces), key=lambda pair: ranks.get(pair, len(ranks)))
         if best not in ranks:
             break
         pieces = _merged(pieces, best)

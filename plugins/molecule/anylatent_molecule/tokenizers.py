@@ -20,16 +20,18 @@ class SequenceConfig(TokenizerConfig, kind="molecule.selfies"):
     Trainable. With `representation: selfies` whatever is decoded is a molecule; with `smiles` it may not be.
     """
 
-    representation: Representation = Field("selfies", description="How molecules are written.")
-    merge: bool = Field(True, description="Merge symbols that often follow each other into one piece (byte-pair encoding).")
-    vocabulary: int = Field(128, ge=4, description="Room for different pieces; data with more single symbols are refused.")
-    channels: int = Field(8, ge=1, description="Numbers a token: C of the latent stream.")
-    width: int = Field(128, ge=8, description="Width of encoder and decoder.")
-    depth: int = Field(2, ge=0, description="Convolutions with which the decoder looks around.")
-    kl: float = Field(1e-2, ge=0, description="Weight of the posterior's divergence from the standard normal.")
-    noise: float = Field(1.5, ge=0, description="Training decodes latents with up to this much noise, in standard deviations.")
-    doubt: float = Field(0.5, ge=0, description="How noisy the decoder takes latents to be: the more, the more it follows what is usual.")
-    temperature: float = Field(0.0, ge=0, description="Of the decoder: 0 says the likeliest piece, 1 draws by the row's seed.")
+    representation: Representation = Field(default="selfies", description="How molecules are written.")
+    merge: bool = Field(default=True, description="Merge symbols that often follow each other into one piece (byte-pair encoding).")
+    vocabulary: int = Field(default=128, ge=4, description="Room for different pieces; data with more single symbols are refused.")
+    channels: int = Field(default=8, ge=1, description="Numbers a token: C of the latent stream.")
+    width: int = Field(default=128, ge=8, description="Width of encoder and decoder.")
+    depth: int = Field(default=2, ge=0, description="Convolutions with which the decoder looks around.")
+    kl: float = Field(default=1e-2, ge=0, description="Weight of the posterior's divergence from the standard normal.")
+    noise: float = Field(default=1.5, ge=0, description="Training decodes latents with up to this much noise, in standard deviations.")
+    doubt: float = Field(
+        default=0.5, ge=0, description="How noisy the decoder takes latents to be: the more, the more it follows what is usual."
+    )
+    temperature: float = Field(default=0.0, ge=0, description="Of the decoder: 0 says the likeliest piece, 1 draws by the row's seed.")
 
     def build(self, example: Any, axes: tuple[AxisSpec, ...] = ()) -> "SequenceTokenizer":
         from anylatent_molecule.sequence import SequenceTokenizer
@@ -41,7 +43,7 @@ class SequenceConfig(TokenizerConfig, kind="molecule.selfies"):
 class ConformerConfig(TokenizerConfig, kind="molecule.conformer"):
     """Molecules as sets of heavy atoms in space: element, charge, hydrogens and place; bonds are found again from distances."""
 
-    elements: tuple[str, ...] = Field(("C", "N", "O", "F", "S", "Cl"), description="Those that molecules may have.")
+    elements: tuple[str, ...] = Field(default=("C", "N", "O", "F", "S", "Cl"), description="Those that molecules may have.")
 
     def build(self, example: Any, axes: tuple[AxisSpec, ...] = ()) -> "ConformerTokenizer":
         from anylatent_molecule.conformer import ConformerTokenizer

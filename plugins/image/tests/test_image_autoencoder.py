@@ -1,0 +1,116 @@
+"""The convolutional autoencoder: its contract, and that it learns."""
+
+from functools import cache
+
+import pytest
+import torch
+
+from anylatent.random import seed_of
+from anylatent.testing import TokenizerCase, TokenizerContract
+from anylatent_image.autoencoder import Autoencoder
+from anylatent_image.autoencoder_config import AutoencoderConfig
+from anylatent_image.digits import Digits
+from anylatent_image.modality import Image
+
+
+def _digits(split: str) -> list[torch.Tensor]:
+    dataset = Digits().build(split)
+    return [dataset[i].sample for i in range(len(dataset))]
+
+
+class TestOnDigits(TokenizerContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def case(cls) -> TokenizerCase:
+        bad = [torch.zeros(8, 6, 1), torch.zeros(8, 8, 3), torch.zeros(8, 8)]
+        # Untrained, it decodes to something else than it was given.
+        return TokenizerCase(AutoencoderConfig(factor=2, width=8), _digits("test")[:12], Image.axes, bad, sizes={16: 16}, round_trip=None)
+
+
+class TestOnColour(TokenizerContract):
+    """Not square, another factor and depth."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def case(cls) -> TokenizerCase:
+        samples = list(torch.rand(5, 16, 24, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1)
+        return TokenizerCase(
+            AutoencoderConfig(factor=8, width=8, depth=2, channels=3), samples, Image.axes, ["no image"], sizes={6: 6}, round_trip=None
+        )
+
+
+@cache
+def _trained() -> tuple[Autoencoder, list[float]]:
+    """A small one after 150 steps, and its losses."""
+    samples, losses = _digits("train"), []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        autoencoder = AutoencoderConfig(factor=2, width=16).build(samples[0], Image.axes)
+    optimizer = torch.optim.AdamW(autoencoder.parameters(), 3e-3)
+    for step in range(150):
+        batch = samples[step * 64 % 1400 :][:64]
+        loss = autoencoder.loss(batch, torch.arange(len(batch)) + seed_of(step) // 2)[0].mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    autoencoder.eval()
+    autoencoder.fit(samples)
+    return autoencoder, losses
+
+
+def test_it_learns_to_reconstruct_digits_it_never_saw() -> None:
+    """In 150 steps the loss falls to a quarter, and held-out digits come back with an error below a twentieth of their variance."""
+    autoencoder, losses = _trained()
+    assert sum(losses[-10:]) < sum(losses[:10]) / 4
+    held_out = torch.stack(_digits("test"))
+    restored = torch.stack(autoencoder.decode(autoencoder.encode(list(held_out))))
+    assert restored.shape == held_out.shape
+    assert (restored - held_out).square().mean() < held_out.var() / 20
+
+
+def test_its_latents_of_training_samples_are_normalised() -> None:
+    autoencoder, _ = _trained()
+    values = autoencoder.encode(_digits("train"))["image"].values.flatten(0, 1)
+    torch.testing.assert_close(values.mean(0), torch.zeros(4), atol=1e-3, rtol=0)
+    torch.testing.assert_close(values.std(0), torch.ones(4), atol=1e-2, rtol=0)
+
+
+def test_drawn_latents_scatter_around_their_mean_by_row_seed() -> None:
+    """A seed gives one draw, whoever else is encoded; over many seeds the draws average to the mean."""
+    autoencoder, _ = _trained()
+    sample = _digits("test")[0]
+    mean = autoencoder.encode([sample])["image"].values[0]
+    draws = autoencoder.encode([sample] * 400, torch.arange(400))["image"].values
+    assert draws.std(0).min() > 0
+    torch.testing.assert_close(draws.mean(0), mean, atol=5 * float(draws.std(0).max()) / 20, rtol=0)
+    alone = autoencoder.encode([sample], torch.tensor([7]))["image"].values[0]
+    torch.testing.assert_close(alone, draws[7], atol=1e-5, rtol=0)
+
+
+def test_positions_are_the_centres_of_the_cells_in_px() -> None:
+    config = AutoencoderConfig(factor=4, width=8)
+    state = config.build(torch.zeros(8, 12, 3)).encode([torch.zeros(8, 12, 3)])
+    assert state["image"].positions[0].tolist() == [[y, x] for y in (1.5, 5.5) for x in (1.5, 5.5, 9.5)]
+
+
+def test_large_sets_are_encoded_in_parts() -> None:
+    """300 images give what each gives alone, drawn or not."""
+    autoencoder, _ = _trained()
+    samples, seeds = _digits("train")[:300], torch.arange(300)
+    for given in (None, seeds):
+        state = autoencoder.encode(samples, given)
+        alone = autoencoder.encode(samples[290:291], None if given is None else given[290:291])
+        torch.testing.assert_close(state["image"].values[290], alone["image"].values[0], atol=1e-4, rtol=0)
+
+
+def test_images_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"factor 4 needs sides that are multiples of it, given 8 x 10 pixels: choose another `factor`"):
+        AutoencoderConfig(factor=4).build(torch.zeros(8, 10, 3))
+    with pytest.raises(ValueError, match=r"takes tensors \(height, width, channels\), given str"):
+        AutoencoderConfig().build("a picture")
+    autoencoder = AutoencoderConfig(factor=2, width=8).build(torch.zeros(8, 8, 1))
+    with pytest.raises(ValueError, match=r"sample 1 is \(8, 6, 1\), expected \(height, width, channels\) = \(8, 8, 1\)"):
+        autoencoder.encode([torch.zeros(8, 8, 1), torch.zeros(8, 6, 1)])
+    with pytest.raises(ValueError, match=r"makes 16 tokens an image \(4 x 4\), asked for size 9"):
+        autoencoder.layout(torch.arange(2), size=9)
