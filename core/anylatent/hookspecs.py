@@ -17,5 +17,5 @@ def anylatent_components() -> list[type[Node]]:  # pyright: ignore[reportReturnT
 
 
 @hookspec
-def anylatent_report_section(run: object) -> str | None:
-    """HTML to add to a run's report, or None. `run` is an `anylatent.run.Run`."""
+def anylatent_report_section(run: object) -> tuple[str, str] | None:
+    """A title and HTML to add to a run's report, or None. `run` is an `anylatent.run.Run`."""

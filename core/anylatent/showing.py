@@ -8,7 +8,8 @@ from anylatent import files
 from anylatent import recipe as recipes
 from anylatent.build import TokenizerFolder
 from anylatent.metrics.base import Measure
-from anylatent.report import Picture, Preview, ReportFacts, StageTime, render
+from anylatent.plugins import Plugins
+from anylatent.report import Picture, Preview, ReportFacts, Section, StageTime, render
 from anylatent.run import Run
 from anylatent.state import Receipt
 
@@ -40,6 +41,7 @@ def facts_of(run: Run) -> ReportFacts:
             Receipt(name, r["counts"], {int(row): counts for row, counts in r["rows"].items()}, r["note"]) for name, r in receipts.items()
         ],
         problems=list(_problems(run, measures, receipts)),
+        sections=[Section(title, html) for title, html in _sections(run)],
         shell=f"anylatent run recipe.yaml --out {folder}\nanylatent sample {folder} --count {count} --seed {recipe.sample.seed}",
         python=f'import anylatent\n\nrun = anylatent.load("{folder}")\nmade = run.sample({count}, seed={recipe.sample.seed})',
         made=f"anylatent {_json(folder / 'environment.json', {}).get('packages', {}).get('anylatent', '')}",
@@ -61,6 +63,13 @@ def _problems(run: Run, measures: list[Measure], receipts: dict[str, Any]) -> It
     for hook in run.recipe.sample.hooks:
         if hook.kind not in receipts:
             yield f"the hook '{hook.kind}' was asked for and did nothing"
+
+
+def _sections(run: Run) -> Iterator[tuple[str, str]]:
+    """What the plugin of the run's modality adds."""
+    plugins = Plugins.discover()
+    plugins.load(run.recipe.modality.kind)
+    yield from filter(None, plugins.manager.hook.anylatent_report_section(run=run))
 
 
 def _json(path: Path, missing: Any) -> Any:

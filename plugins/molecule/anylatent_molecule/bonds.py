@@ -112,11 +112,8 @@ def _matched(left: list[int], pairs: Sequence[tuple[int, int]], extra: list[int]
     tries[0] -= 1
     if sum(left) % 2 or tries[0] < 0:
         return None
-    ways = {
-        atom: [at for at, pair in enumerate(pairs) if atom in pair and min(left[p] for p in pair) and extra[at] < 2]
-        for atom, n in enumerate(left)
-        if n
-    }
+    usable = [at for at, (a, b) in enumerate(pairs) if left[a] and left[b] and extra[at] < 2]
+    ways = {atom: [at for at in usable if atom in pairs[at]] for atom, n in enumerate(left) if n}
     if not ways:
         return extra
     for at in min(ways.values(), key=len):

@@ -100,9 +100,7 @@ class ConformerTokenizer(Tokenizer):
     def _row(self, sample: Molecule, index: int) -> Float[Tensor, "atoms width"]:
         """The tokens of a molecule before normalisation. Errors: `ValueError` names the sample and what it lacks."""
         if not sample.valid or not sample.coordinates:
-            raise ValueError(
-                f"sample {index} ({sample.smiles or sample.written or 'empty'}) has no coordinates: set data.conformers to true"
-            )
+            raise ValueError(f"sample {index} ({sample.smiles or sample.written}) has no coordinates: set data.conformers to true")
         return self._tokens(sample.mol(), principal(np.array(sample.coordinates)), f"sample {index} ({sample.smiles})")
 
     def _tokens(self, mol: Any, places: np.ndarray, what: str) -> Float[Tensor, "atoms width"]:
@@ -111,9 +109,8 @@ class ConformerTokenizer(Tokenizer):
         rows[:, :3] = places
         for row, atom in zip(rows, mol.GetAtoms(), strict=True):
             if atom.GetSymbol() not in elements:
-                raise ValueError(
-                    f"{what} contains {atom.GetSymbol()}; tokenizer.elements are {', '.join(elements)}: add it, or narrow data.elements"
-                )
+                known = ", ".join(elements)
+                raise ValueError(f"{what} contains {atom.GetSymbol()}, tokenizer.elements are {known}: add it, or narrow data.elements")
             row[3 + elements.index(atom.GetSymbol())] = 1
             row[-2:] = atom.GetFormalCharge(), atom.GetTotalNumHs()
         return torch.from_numpy(rows)
@@ -125,9 +122,7 @@ class ConformerTokenizer(Tokenizer):
         mol = chemistry.parse(fragment)
         last = mol.GetNumAtoms() - 1
         if not mol.GetAtomWithIdx(last).GetTotalNumHs():
-            raise ValueError(
-                f"the last atom of '{fragment}' has no hydrogen to give up: write the fragment so that it ends where it is to go on"
-            )
+            raise ValueError(f"the last atom of '{fragment}' has no hydrogen to give up: write it so that it ends where it is to go on")
         grown = Chem.RWMol(mol)
         end = grown.AddAtom(Chem.Atom("C"))
         grown.AddBond(last, end, Chem.BondType.SINGLE)

@@ -49,37 +49,25 @@ class Molecules(Dataset):
     def fingerprint(self) -> str:
         digest = hashlib.sha256(repr((self._names, self._starts is not None)).encode())
         for at in self._chosen:
-            digest.update(
-                b"%s\t%s\t%s\n" % (self._table.smiles[at], str(self._table.names[at]).encode(), self._table.numbers[at].tobytes())
-            )
+            digest.update(self._table.smiles[at] + b"\t" + str(self._table.names[at]).encode() + b"\t" + self._table.numbers[at].tobytes())
             if self._starts is not None:
                 digest.update(self._table.places[self._starts[at] : self._starts[at + 1]].tobytes())
         return digest.hexdigest()
 
 
-class MoleculeFile(DatasetConfig):
+class SmilesConfig(DatasetConfig):
     """What all data sets of molecules can do with the rows they read."""
 
-    rows: int | None = Field(default=None, ge=1)
-    """Read no more than this many rows (None: all)."""
-    max_atoms: int | None = Field(default=None, ge=1)
-    """Leave out molecules with more heavy atoms."""
-    max_symbols: int | None = Field(default=None, ge=1)
-    """Leave out molecules that are longer in SELFIES, or that SELFIES cannot write."""
-    elements: tuple[str, ...] = ()
-    """Leave out molecules with other elements (none given: keep all)."""
-    largest_part: bool = True
-    """Of salts and solvates keep the part with the most heavy atoms."""
-    stereo: bool = False
-    """Keep stereochemistry; without it, stereoisomers are one molecule."""
-    conformers: bool = False
-    """Compute a 3D conformer of each molecule (a few ms each, cached). Failures are problems."""
-    conformer_seconds: float = Field(default=2.0, gt=0)
-    """Give up on a conformer after this long."""
-    test_fraction: float = Field(default=0.1, gt=0, lt=1)
-    """The share of molecules in the test split, by a hash of their canonical SMILES."""
-    strict: bool = False
-    """Refuse the file if any row cannot be read, instead of leaving such rows out and reporting them."""
+    rows: int | None = Field(default=None, ge=1, description="Read no more than this many rows; none: all.")
+    max_atoms: int | None = Field(default=None, ge=1, description="Leave out molecules with more heavy atoms.")
+    max_symbols: int | None = Field(default=None, ge=1, description="Leave out molecules that SELFIES writes longer, or not at all.")
+    elements: tuple[str, ...] = Field(default=(), description="Leave out molecules with other elements; empty: keep all.")
+    largest_part: bool = Field(default=True, description="Of salts and solvates keep the part with the most heavy atoms.")
+    stereo: bool = Field(default=False, description="Keep stereochemistry; without it, stereoisomers are one molecule.")
+    conformers: bool = Field(default=False, description="Compute a 3D conformer of each molecule (10 to 30 ms each, kept in the cache).")
+    conformer_seconds: float = Field(default=2.0, gt=0, description="Give up on a conformer after this long, and report the row.")
+    test_fraction: float = Field(default=0.1, gt=0, lt=1, description="Share of the test split, by a hash of canonical SMILES.")
+    strict: bool = Field(default=False, description="Refuse the file if a row cannot be read, instead of reporting it.")
 
     def build(self, split: Split) -> Dataset:
         from anylatent_molecule import chemistry, table
@@ -123,7 +111,7 @@ class MoleculeFile(DatasetConfig):
         return (position < self.test_fraction) == (split == "test")
 
 
-class Nci(MoleculeFile, kind="molecule.nci"):
+class Nci(SmilesConfig, kind="molecule.nci"):
     """4,999 compounds of the NCI open database, inside the rdkit wheel."""
 
     summary: ClassVar[str] = "4,999 screening compounds (NCI Open Database, first 5K), inside the rdkit package (BSD-3-Clause)"
@@ -139,7 +127,8 @@ class Nci(MoleculeFile, kind="molecule.nci"):
     def _read(self, split: Split) -> Iterator["Row"]:
         from anylatent_molecule import rows
 
-        return ((row._replace(name="")) for row in rows.smi(self._path()))
+        # What follows the SMILES there is the row's own number.
+        return (row._replace(name="") for row in rows.smi(self._path()))
 
     def _content(self, split: Split) -> str:
         from anylatent_molecule.table import content_of
@@ -147,7 +136,7 @@ class Nci(MoleculeFile, kind="molecule.nci"):
         return content_of(self._path(), self.rows)
 
 
-class Moses(MoleculeFile, kind="molecule.moses"):
+class Moses(SmilesConfig, kind="molecule.moses"):
     """MOSES (Polykovskiy et al. 2020, arXiv:1811.12823): drug-like molecules of ZINC, with its own train and test split."""
 
     summary: ClassVar[str] = "MOSES, 1,584,663 + 176,074 drug-like molecules of ZINC (MIT), fetched on demand"
@@ -160,8 +149,7 @@ class Moses(MoleculeFile, kind="molecule.moses"):
         megabytes=51.6,
     )
 
-    rows: int | None = Field(default=20_000, ge=1)
-    """Read no more than this many rows of each split (None: all 1.8 million; properties take about 1 ms each)."""
+    rows: int | None = Field(default=20_000, ge=1, description="Read no more than this many rows of each split; none: all (an hour).")
 
     def _member(self, split: Split) -> str:
         return f"moses/dataset/data/{split}.csv.gz"
@@ -179,18 +167,15 @@ class Moses(MoleculeFile, kind="molecule.moses"):
         return True
 
 
-class UserFile(MoleculeFile, kind="molecule.file"):
+class UserFile(SmilesConfig, kind="molecule.file"):
     """The user's own molecules: a .smi file (SMILES, then a name), or a .csv or .tsv with a header."""
 
     summary: ClassVar[str] = "your own .smi, .csv or .tsv file of SMILES"
 
-    path: Path
-    smiles: str = "smiles"
-    """The column with SMILES (tables only)."""
-    name: str = ""
-    """The column with names (tables only); given on as the condition `name`."""
-    numbers: dict[str, str] = {}
-    """Further conditions, and the columns that hold their numbers: `{potency: pIC50}` (tables only)."""
+    path: Path = Field(description="A .smi, .csv or .tsv file.")
+    smiles: str = Field(default="smiles", description="The column with SMILES (of tables).")
+    name: str = Field(default="", description="The column with names (of tables); they become the condition `name`.")
+    numbers: dict[str, str] = Field(default={}, description="Further conditions and their columns (of tables): {potency: pIC50}.")
 
     def _read(self, split: Split) -> Iterator["Row"]:
         from anylatent_molecule import rows

@@ -30,9 +30,8 @@ class Fragment(Editor, kind="molecule.fragment"):
         from anylatent_molecule.sequence import SequenceTokenizer
 
         if not isinstance(tokenizer, SequenceTokenizer | ConformerTokenizer):
-            raise ValueError(
-                f"molecule.fragment works with molecule.selfies and molecule.conformer, this run's tokenizer is '{tokenizer.config.kind}'"
-            )
+            kind = tokenizer.config.kind
+            raise ValueError(f"molecule.fragment works with molecule.selfies and molecule.conformer, this run's tokenizer is '{kind}'")
         fragments = [self.smiles] if self.smiles else [_smiles_of(sample) for sample in given]
         if not fragments:
             raise ValueError("no fragment was given: set `smiles`, or give a molecule")

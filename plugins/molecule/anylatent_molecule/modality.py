@@ -21,7 +21,7 @@ class MoleculeModality(Modality, kind="molecule"):
         return viewer.sheet_png(samples, captions)
 
     def write(self, samples: Sequence[Any], folder: Path) -> list[Path]:
-        """molecules.sdf (3D, or 2D where no places are known), molecules.smi, molecules.svg; what is no molecule: not-molecules.txt or .xyz."""
+        """molecules.sdf (drawn flat where no places are known), .smi and .svg; what is no molecule: not-molecules.txt or .xyz."""
         from anylatent_molecule import viewer
 
         return viewer.write(samples, folder)

@@ -15,6 +15,7 @@ LINES = (".smi", ".smiles", ".txt")
 
 
 def is_table(path: Path) -> bool:
+    """Whether rows have named columns."""
     return path.suffix.lower() in TABLES
 
 

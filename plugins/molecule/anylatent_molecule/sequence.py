@@ -165,9 +165,7 @@ class SequenceTokenizer(Tokenizer):
         try:
             return symbols.split(sample.smiles, self.config.representation)
         except ValueError as error:
-            raise ValueError(
-                f"sample {index}: {error}; set data.max_symbols, which leaves such molecules out, or representation: smiles"
-            ) from error
+            raise ValueError(f"sample {index}: {error}; data.max_symbols leaves such out, representation: smiles takes them") from error
 
     def _ids(self, smiles: str, what: str) -> list[int]:
         """The numbers of a text's pieces. Errors: `ValueError` names the symbol that is not in the vocabulary."""

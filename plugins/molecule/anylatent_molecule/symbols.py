@@ -33,4 +33,4 @@ def smiles_of(text: str, representation: Representation) -> str:
         return text
     import selfies
 
-    return selfies.decoder(text)
+    return str(selfies.decoder(text))

@@ -70,7 +70,8 @@ def load(rows: Iterable[Row], content: str, preparation: Preparation) -> Table:
     try:
         with np.load(path, allow_pickle=False) as saved:
             told = json.loads(str(saved["told"]))
-            return Table(*(saved[name] for name in _COLUMNS), tuple(told["problems"]), told["left_out"])
+            columns = {name: saved[name] for name in _COLUMNS}
+            return Table(**columns, problems=tuple(told["problems"]), left_out=told["left_out"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         # Absent, or damaged: made again.
         table = _compute(rows, preparation)

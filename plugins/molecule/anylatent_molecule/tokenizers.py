@@ -6,6 +6,7 @@ from pydantic import Field
 
 from anylatent.spec import AxisSpec
 from anylatent.tokenizers.config import TokenizerConfig
+from anylatent.training.config import Training
 from anylatent_molecule.molecule import Molecule
 from anylatent_molecule.symbols import Representation
 
@@ -32,6 +33,7 @@ class SequenceConfig(TokenizerConfig, kind="molecule.selfies"):
         default=0.5, ge=0, description="How noisy the decoder takes latents to be: the more, the more it follows what is usual."
     )
     temperature: float = Field(default=0.0, ge=0, description="Of the decoder: 0 says the likeliest piece, 1 draws by the row's seed.")
+    train: Training = Training(steps=400, batch=64, learning_rate=2e-3, warmup=20, decay="cosine", ema=())
 
     def build(self, example: Any, axes: tuple[AxisSpec, ...] = ()) -> "SequenceTokenizer":
         from anylatent_molecule.sequence import SequenceTokenizer

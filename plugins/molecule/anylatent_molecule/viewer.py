@@ -63,9 +63,7 @@ def read(path: Path) -> Molecule:
         raise ValueError(f"{path} is not read here: expected a .smi, .sdf or .mol file with one molecule")
     found = _of_smi(path) if suffix == ".smi" else _of_sdf(path)
     if len(found) != 1:
-        raise ValueError(
-            f"{path} holds {len(found) or 'no'} molecules, expected one: a data set of many is opened with the kind molecule.file"
-        )
+        raise ValueError(f"{path} holds {len(found) or 'no'} molecules, expected one (molecule.file reads many as a data set)")
     return found[0]
 
 

@@ -83,8 +83,8 @@ def require() -> None:
 
 
 def _activations(texts: Sequence[str]) -> Float[Tensor, "samples features"]:
-    import fcd
-    from fcd.utils import get_one_hot
+    import fcd  # pyright: ignore[reportMissingImports]
+    from fcd.utils import get_one_hot  # pyright: ignore[reportMissingImports]
 
     # The weights are read by torch.load with weights_only, torch's default: tensors and plain containers, no code.
     network = fcd.load_ref_model()

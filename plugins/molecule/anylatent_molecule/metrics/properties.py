@@ -1,12 +1,13 @@
 """Whether molecules have the properties that they were asked to have."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from anylatent.lazy import torch
 from anylatent.metrics.base import Evidence, Measure, Metric, TooFewSamples
 from anylatent.metrics.intervals import mean_interval
+from anylatent.types import Float, Tensor
 from anylatent_molecule import chemistry
 from anylatent_molecule.metrics.validity import left_out
 
@@ -33,9 +34,8 @@ class Properties(Metric, kind="molecule.properties"):
             if judged:
                 measures += self._measure(name, judged, evidence)
         if not measures:
-            raise ValueError(
-                f"no valid sample was asked for any of {', '.join(self.names)}: add conditions to the recipe, or leave this metric out"
-            )
+            names = ", ".join(self.names)
+            raise ValueError(f"no valid sample was asked for any of {names}: add conditions to the recipe, or leave this metric out")
         return measures
 
     def _measure(self, name: str, judged: list, evidence: Evidence) -> list[Measure]:
@@ -49,12 +49,13 @@ class Properties(Metric, kind="molecule.properties"):
         control = ((have[:, None] - asked).abs().sum(1) - error) / (n - 1)
         note = left_out(evidence.samples)
         return [
-            self._mean(f"{name} error", error, evidence.seed, note),
-            self._mean(f"{name} error, shuffled", control, evidence.seed, "the control"),
+            _mean(f"{name} error", error, "lower", evidence.seed, note),
+            _mean(f"{name} error, shuffled", control, "neither", evidence.seed, "the control: samples judged by each other's conditions"),
         ]
 
-    def _mean(self, name: str, values: "torch.Tensor", seed: int, note: str) -> Measure:
-        mean = float(values.mean())
-        low, high = mean_interval(values, seed)
-        better = "neither" if note == "the control" else "lower"
-        return Measure(name, mean, min(low, mean), max(high, mean), len(values), better, note=note)
+
+def _mean(name: str, values: Float[Tensor, " samples"], better: Literal["lower", "neither"], seed: int, note: str) -> Measure:
+    mean = float(values.mean())
+    # Sorted: the same samples in another order have the same interval.
+    low, high = mean_interval(values.sort().values, seed)
+    return Measure(name, mean, min(low, mean), max(high, mean), len(values), better, note=note)

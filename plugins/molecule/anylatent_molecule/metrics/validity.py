@@ -16,23 +16,13 @@ class Validity(Metric, kind="molecule.validity"):
 
     def compute(self, evidence: Evidence) -> list[Measure]:
         self.require(len(evidence.samples))
-        count = len(valid(evidence.samples))
-        low, high = wilson(count, len(evidence.samples))
-        return [
-            Measure(
-                "valid",
-                count / len(evidence.samples),
-                low,
-                high,
-                len(evidence.samples),
-                "higher",
-                floor=1.0,
-                note=_reasons(evidence.samples),
-            )
-        ]
+        n, count = len(evidence.samples), len(valid(evidence.samples))
+        low, high = wilson(count, n)
+        return [Measure("valid", count / n, low, high, n, "higher", floor=1.0, note=_reasons(evidence.samples))]
 
 
 def valid(samples: Sequence[Molecule]) -> list[Molecule]:
+    """Those that are molecules."""
     return [sample for sample in samples if sample.valid]
 
 
@@ -43,8 +33,7 @@ def left_out(samples: Sequence[Molecule]) -> str:
 
 
 def _reasons(samples: Sequence[Molecule]) -> str:
-    """The commonest reason why samples are not valid, without the numbers in it."""
-    reasons = Counter(
-        "".join(c for c in sample.written.split(": ", 1)[-1][:80] if not c.isdigit()) for sample in samples if not sample.valid
-    )
-    return f"not valid most often: {reasons.most_common(1)[0][0]} ({reasons.most_common(1)[0][1]})" if reasons else ""
+    """The commonest reason why samples are not valid, without the numbers in it; empty if all are valid."""
+    told = (sample.written.split(": ", 1)[-1][:80] for sample in samples if not sample.valid)
+    counts = Counter("".join(letter for letter in reason if not letter.isdigit()) for reason in told)
+    return "".join(f"not valid most often: {reason} ({count})" for reason, count in counts.most_common(1))
