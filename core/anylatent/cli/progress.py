@@ -22,10 +22,15 @@ EVERY = 3.0
 Watch = Callable[[Event], None]
 
 
+def speaks() -> bool:
+    """Whether this process is the only one, or the first of several that a launcher started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def watching() -> Iterator[Watch]:
     """A watcher that suits the terminal. Of several processes that train together only the first one speaks."""
-    if int(os.environ.get("RANK", "0")) > 0:
+    if not speaks():
         yield lambda event: None
     elif sys.stderr.isatty():
         with bars() as watch:

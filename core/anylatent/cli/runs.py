@@ -31,25 +31,27 @@ SampleFolder = Annotated[
 
 def run(source: Source, overrides: Overrides = [], out: Out = None) -> None:
     """Everything a recipe says: train, sample, evaluate, report. Run it again to go on where it stopped."""
-    from anylatent.cli.progress import follow
+    from anylatent.cli.progress import follow, speaks
 
     opened = _opened(source, overrides, out)
     from anylatent.execution import execute
 
     with _resumable("run", opened.folder):
         follow(execute(opened))
-    _show_evaluation(opened.folder)
-    print(f"report: {opened.folder / 'report.html'}")
+    if speaks():
+        _show_evaluation(opened.folder)
+        print(f"report: {opened.folder / 'report.html'}")
 
 
 def train(source: Source, overrides: Overrides = [], out: Out = None) -> None:
     """Train what is not trained yet, from where it stopped."""
-    from anylatent.cli.progress import follow
+    from anylatent.cli.progress import follow, speaks
 
     opened = _opened(source, overrides, out)
     with _resumable("train", opened.folder):
         follow(opened.train())
-    print(f"trained: {opened.folder}")
+    if speaks():
+        print(f"trained: {opened.folder}")
 
 
 def sample(

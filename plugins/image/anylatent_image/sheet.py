@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _SMALLEST, _LARGEST = 64, 256
 """The side of a shown tile, in pixels of the sheet."""
 _MARGIN = 8
-_TEXT, _LINE, _LINES = 10, 12, 2
+_TEXT, _LINE, _LINES = 11, 13, 2
 _PAPER, _INK, _EDGE = (255, 255, 255), (40, 40, 40), (208, 208, 208)
 
 
@@ -62,8 +62,10 @@ def _tile(picture: "Picture") -> "Picture":
 
 
 def _columns(count: int, width: int, height: int) -> int:
-    """As many columns as make the sheet about square; 64 equal squares are 8 x 8."""
-    return min(count, max(1, round(math.sqrt(count * height / width))))
+    """Columns that make the sheet about square, with as few empty places as can be: 64 equal tiles are 8 x 8, 100 are 10 x 10."""
+    square = math.sqrt(count * height / width)
+    about = range(max(1, round(square * 0.8)), round(square * 1.25) + 1)
+    return min(about, key=lambda columns: (-count % columns, abs(columns - square)))
 
 
 def _lines(caption: str, width: int, measure: Callable[[str], float]) -> list[str]:
