@@ -24,9 +24,7 @@ def _everything(run: Run) -> Iterator[Event]:
     yield from run.train()
     if not is_main_process():
         return
-    events: list[Event] = []
-    made = run.sample(watch=events.append)
-    yield from events
+    made = yield from run.sampling()
     run.save_samples(made, run.folder / "samples")
     yield Saved("samples", run.folder / "samples")
     if run.recipe.evaluate:

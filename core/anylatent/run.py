@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -239,7 +239,14 @@ class Run:
         seeds = torch.arange(sampling.seed, sampling.seed + sampling.count)
         asked = self._asked(condition, seeds)
         state = self.tokenizer.layout(seeds, asked, size)
-        return self._make(state, asked, sampling, weights, watch)
+        return _watched(self._making(state, asked, sampling, weights), watch)
+
+    def sampling(self) -> Generator[Event, None, Samples]:
+        """Make the samples that the recipe asks for: yields what happens, returns them."""
+        sampling = self.recipe.sample
+        seeds = torch.arange(sampling.seed, sampling.seed + sampling.count)
+        asked = self._asked(None, seeds)
+        return self._making(self.tokenizer.layout(seeds, asked), asked, sampling, "")
 
     def edit(
         self,
@@ -263,7 +270,7 @@ class Run:
         seeds = torch.arange(sampling.seed, sampling.seed + sampling.count)
         state = editor.start(self.tokenizer, given, seeds)
         asked = [{} for _ in range(sampling.count)] if condition is None else self._asked(condition, seeds)
-        return self._make(state, asked, sampling, weights, watch)
+        return _watched(self._making(state, asked, sampling, weights), watch)
 
     def _sampling(
         self, count: int | None, seed: int | None, steps: int | None, guidance: float | Guidance | None, changes: Mapping[str, Any]
@@ -288,22 +295,21 @@ class Run:
         places = (uniform(seeds, "asked", 0, 0, 1)[:, 0] * len(known)).long().clamp(max=len(known) - 1)
         return [dict(known[i]) for i in places.tolist()]
 
-    def _make(
-        self, state: State, asked: list[dict[str, Any]], sampling: Sampling, weights: str, watch: Callable[[Event], None] | None
-    ) -> Samples:
+    def _making(
+        self, state: State, asked: list[dict[str, Any]], sampling: Sampling, weights: str
+    ) -> Generator[Event, None, Samples]:
         started = time.perf_counter()
         denoiser = self.denoiser(weights)
-        watch = watch or (lambda event: None)
         engine = Engine(denoiser, sampling.batch)
         with torch.no_grad():
             condition = denoiser.conditions(asked, device())
             null = denoiser.conditions.null(len(asked), device()) if self.recipe.conditions else None
         engine.add(Request(state.to(device()), condition, sampling, null, noised=self.recipe.objective.completion == 0))
-        watch(Stage("sample", sampling.count))
+        yield Stage("sample", sampling.count)
         finished = []
         for done in engine.stream():
             finished.append(done)
-            watch(Step("sample", len(finished), sampling.count))
+            yield Step("sample", len(finished), sampling.count)
         finished.sort(key=lambda done: done.row)
         made = State.cat([done.state for done in finished])
         made = State.of(made.streams, state.seeds.to(made.device))
@@ -348,6 +354,17 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
+
+
+def _watched(making: Generator[Event, None, Samples], watch: Callable[[Event], None] | None) -> Samples:
+    """What a generator returns, its events handed to `watch`."""
+    while True:
+        try:
+            event = next(making)
+        except StopIteration as stop:
+            return stop.value
+        if watch:
+            watch(event)
 
 
 class _All(Sequence):

@@ -8,7 +8,7 @@ from anylatent import files
 from anylatent import recipe as recipes
 from anylatent.build import TokenizerFolder
 from anylatent.metrics.base import Measure
-from anylatent.plugins import Plugins
+from anylatent.plugins import PluginError, Plugins
 from anylatent.report import Picture, Preview, ReportFacts, Section, StageTime, render
 from anylatent.run import Run
 from anylatent.state import Receipt
@@ -68,7 +68,10 @@ def _problems(run: Run, measures: list[Measure], receipts: dict[str, Any]) -> It
 def _sections(run: Run) -> Iterator[tuple[str, str]]:
     """What the plugin of the run's modality adds."""
     plugins = Plugins.discover()
-    plugins.load(run.recipe.modality.kind)
+    try:
+        plugins.load(run.recipe.modality.kind)
+    except PluginError:  # a modality that is no plugin's: its classes were given in Python
+        return
     yield from filter(None, plugins.manager.hook.anylatent_report_section(run=run))
 
 

@@ -212,6 +212,13 @@ def test_no_help_line_is_cut_off(light):
     assert max(map(len, light["help"].out.splitlines())) <= 80
 
 
+def test_a_terminal_that_cannot_show_a_sign_is_no_reason_to_fail(workplace):
+    command = [sys.executable, "-c", "from anylatent.cli import main; main()", "sample", "--help"]
+    done = subprocess.run(command, env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "--solver KIND|{?}" in done.stdout
+
+
 # --- what takes torch -----------------------------------------------------------------------------------------------
 
 
