@@ -20,7 +20,6 @@ NOT_A_MODALITY = {
 }
 LONG_FILES: dict[str, str] = {
     # file: why it is one
-    "core/anylatent/engine.py": "the only denoising loop, in one piece",
     "core/anylatent/run.py": "a run's folder and its stages, in the order in which they happen",
 }
 

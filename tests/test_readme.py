@@ -40,7 +40,8 @@ def test_the_tokenizer_is_one(tmp_path: Path) -> None:
     assert tokenizer.layout(torch.arange(2))["waves"].shape == (2, 8, 1)
 
 
-COMMANDS = [line.split("#")[0].strip() for block in _blocks("README.md", "sh") for line in block.splitlines() if line.startswith("anylatent")]
+LINES = [line for block in _blocks("README.md", "sh") for line in block.splitlines()]
+COMMANDS = [line.split("#")[0].strip() for line in LINES if line.startswith("anylatent")]
 
 
 @pytest.mark.parametrize("line", COMMANDS)

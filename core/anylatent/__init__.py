@@ -35,8 +35,19 @@ _HOMES = {
 }
 
 __all__ = [
-    "AxisSpec", "Run", "Samples", "State", "Stream", "StreamSpec", "Tokenizer", "TokenizerConfig", "execute", "hookimpl", "load", "load_recipe",
-]  # fmt: skip
+    "AxisSpec",
+    "Run",
+    "Samples",
+    "State",
+    "Stream",
+    "StreamSpec",
+    "Tokenizer",
+    "TokenizerConfig",
+    "execute",
+    "hookimpl",
+    "load",
+    "load_recipe",
+]
 
 
 def load(folder: Any, plugins: Any = None) -> "Run":

@@ -119,6 +119,7 @@ def cache_folder() -> Path:
 
 
 def sha256_of(path: Path) -> str:
+    """The sha256 of a file's content, in hexadecimal."""
     digest = hashlib.sha256()
     with open(path, "rb") as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):

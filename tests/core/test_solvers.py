@@ -101,9 +101,14 @@ class TestAgainstDiffusers:
         import diffusers
 
         scheduler = diffusers.DPMSolverMultistepScheduler(
-            beta_schedule="squaredcos_cap_v2", algorithm_type="dpmsolver++", solver_order=2, lower_order_final=True, final_sigmas_type="zero",
-            timestep_spacing="trailing", prediction_type="sample",
-        )  # fmt: skip
+            beta_schedule="squaredcos_cap_v2",
+            algorithm_type="dpmsolver++",
+            solver_order=2,
+            lower_order_final=True,
+            final_sigmas_type="zero",
+            timestep_spacing="trailing",
+            prediction_type="sample",
+        )
         scheduler.set_timesteps(self.N)
         sigmas = scheduler.sigmas.double()  # sigma / alpha
         own = MixtureOracle(Cosine(), oracle.weights, oracle.means, oracle.stds)

@@ -54,7 +54,7 @@ class Waves(DatasetConfig, kind="toy.waves"):
 
 
 class Toy(Modality, kind="toy"):
-    """Waves of 8 numbers."""
+    """Waves of 8 numbers, −1 … 1."""
 
     axes: ClassVar[tuple[AxisSpec, ...]] = (AxisSpec(name="x", unit="step"),)
     sample: ClassVar[str] = "float32 tensor (8, 1)"

@@ -1,5 +1,6 @@
 """The command `anylatent`. It parses, calls and prints; every command imports its heavy parts itself."""
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     # Before torch: threads that wait for others then sleep, instead of keeping the processor from them (measured in docs/experiments.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    gc.set_threshold(20_000)  # imports make many objects that stay: looking through them again and again takes a tenth of the start
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a sign is no reason to fail

@@ -53,7 +53,10 @@ def encode(dataset: Dataset, tokenizer: Tokenizer, cache: Path, chunk: int = 256
         tokenizer.eval()
         for start in range(0, len(dataset), chunk):
             samples = [dataset[i].sample for i in range(start, min(start + chunk, len(dataset)))]
-            states.append(tokenizer.encode(samples).to("cpu"))
+            try:
+                states.append(tokenizer.encode(samples).to("cpu"))
+            except ValueError as error:
+                raise ValueError(f"of the records {start} to {start + len(samples) - 1}, {error}") from error
             yield start + len(samples)
         latents = _pack(states)
         write_tensors(path, _to_tensors(latents))

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -138,7 +139,9 @@ def learning_rate(training: Training, step: int) -> float:
 
 def make_accelerator() -> Accelerator:
     """Accelerate's view of this process: one, or one of many by its launcher. The precision is `uses_bfloat16`'s business."""
-    return Accelerator(mixed_precision="no", step_scheduler_with_optimizer=False)
+    many = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    # Without `cpu`, Accelerate takes torchrun's processes on a CPU for so many single ones.
+    return Accelerator(cpu=many and not torch.cuda.is_available(), mixed_precision="no", step_scheduler_with_optimizer=False)
 
 
 def is_main_process() -> bool:

@@ -41,7 +41,9 @@ class Emoji(ImageData, kind="image.emoji"):
     size: int = Field(default=32, ge=4, le=72, description="Height and width in pixels.")
     background: Rgb = Field(default=(255, 255, 255), description="sRGB colour under transparent pixels.")
     skin_tones: bool = Field(default=False, description="Also the skin-toned variants, with condition `tone`.")
-    test_share: float = Field(default=0.1, gt=0, lt=1, description="How much is held out, chosen by a hash of the name; look-alikes stay together.")
+    test_share: float = Field(
+        default=0.1, gt=0, lt=1, description="How much is held out, by a hash of the name; look-alikes stay together."
+    )
 
     @property
     def frame(self) -> Frame:

@@ -13,7 +13,7 @@ from anylatent.tokenizers.base import Tokenizer
 from anylatent.tokenizers.statistics import Statistics
 from anylatent.types import Float, Tensor
 from anylatent_molecule import bonds, chemistry, conformers, sizes
-from anylatent_molecule.molecule import Molecule, rounded
+from anylatent_molecule.molecule import Molecule, require_molecule, rounded
 from anylatent_molecule.tokenizers import ConformerConfig
 
 STREAM = "atoms"
@@ -64,7 +64,7 @@ class ConformerTokenizer(Tokenizer):
 
     def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: int | None = None) -> State:
         """Sizes are drawn given `logp`, `qed`, `weight`, `rings` where a row is asked for them."""
-        return self._layout([size] * len(seeds) if size else self._draw(seeds, conditions), seeds)
+        return self._layout(sizes.asked(size, len(seeds)) or self._draw(seeds, conditions), seeds)
 
     def start(self, fragment: str, seeds: Tensor, atoms: int | None = None) -> State:
         """New rows with the fragment's atoms in a conformer of it, kept; the molecule goes on from the last atom that is written.
@@ -99,9 +99,12 @@ class ConformerTokenizer(Tokenizer):
 
     def _row(self, sample: Molecule, index: int) -> Float[Tensor, "atoms width"]:
         """The tokens of a molecule before normalisation. Errors: `ValueError` names the sample and what it lacks."""
-        if not sample.valid or not sample.coordinates:
-            raise ValueError(f"sample {index} ({sample.smiles or sample.written}) has no coordinates: set data.conformers to true")
-        return self._tokens(sample.mol(), principal(np.array(sample.coordinates)), f"sample {index} ({sample.smiles})")
+        require_molecule(sample, index)
+        if not sample.coordinates:
+            raise ValueError(f"sample {index} ({sample.smiles}) has no coordinates: set data.conformers to true")
+        mol = sample.mol()
+        weights = np.array([atom.GetAtomicNum() + atom.GetTotalNumHs() for atom in mol.GetAtoms()])
+        return self._tokens(mol, principal(np.array(sample.coordinates), weights), f"sample {index} ({sample.smiles})")
 
     def _tokens(self, mol: Any, places: np.ndarray, what: str) -> Float[Tensor, "atoms width"]:
         elements = self.config.elements
@@ -148,15 +151,18 @@ class ConformerTokenizer(Tokenizer):
             return Molecule("", elements, rounded(places), written=f"{len(elements)} atoms: {reason}")
 
 
-def principal(places: np.ndarray) -> np.ndarray:
-    """Places `(atoms, 3)`, centred and turned (not mirrored): the longest axis is x, the shortest z; the heavier tail is positive."""
+def principal(places: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Places `(atoms, 3)`, centred and turned, not mirrored: the longest axis is x, the shortest z.
+
+    Along x and y the positive side is that of the heavier tail: of the third moment with atoms weighed by `weights`.
+    """
     centred = places - places.mean(0)
     _, axes = np.linalg.eigh(centred.T @ centred)
     axes = axes[:, ::-1]
-    turned = centred @ axes
-    signs = np.where((turned**3).sum(0) < 0, -1.0, 1.0)
+    moments = (weights[:, None] * (centred @ axes) ** 3).sum(0)
+    signs = np.where(moments < 0, -1.0, 1.0)
     signs[2] = signs[0] * signs[1] * np.sign(np.linalg.det(axes))
-    return turned * signs
+    return (centred @ axes) * signs
 
 
 def _turned_to_x(places: np.ndarray, direction: np.ndarray) -> np.ndarray:

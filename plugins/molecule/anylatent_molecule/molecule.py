@@ -68,3 +68,11 @@ class Molecule:
 def rounded(places: Iterable[Any]) -> tuple[tuple[float, float, float], ...]:
     """Places as tuples, to a tenth of a milli-angstrom, as .sdf files hold them."""
     return tuple((round(float(x), 4), round(float(y), 4), round(float(z), 4)) for x, y, z in places)
+
+
+def require_molecule(sample: Any, index: int) -> None:
+    """Errors: `ValueError` names the sample's index if it is no molecule."""
+    if not isinstance(sample, Molecule):
+        raise ValueError(f"sample {index} is a {type(sample).__name__}, expected an anylatent_molecule.Molecule")
+    if not sample.valid:
+        raise ValueError(f"sample {index} is no molecule ('{chemistry.shortened(sample.written)}'): only molecules can be tokenized")

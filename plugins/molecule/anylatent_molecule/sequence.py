@@ -14,7 +14,7 @@ from anylatent.tokenizers.base import Tokenizer
 from anylatent.tokenizers.statistics import Statistics
 from anylatent.types import Bool, Float, Int, Tensor
 from anylatent_molecule import chemistry, pieces, sizes, symbols
-from anylatent_molecule.molecule import Molecule
+from anylatent_molecule.molecule import Molecule, require_molecule
 from anylatent_molecule.tokenizers import SequenceConfig
 
 STREAM = "symbols"
@@ -119,7 +119,7 @@ class SequenceTokenizer(Tokenizer):
 
     def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: int | None = None) -> State:
         """Sizes are drawn given `logp`, `qed`, `weight`, `rings` where a row is asked for them."""
-        lengths = [size] * len(seeds) if size else self._draw(seeds, conditions)
+        lengths = sizes.asked(size, len(seeds)) or self._draw(seeds, conditions)
         mask = _mask(lengths, seeds.device)
         return self._state(torch.zeros(*mask.shape, self.config.channels, device=seeds.device), mask, seeds)
 
@@ -160,8 +160,7 @@ class SequenceTokenizer(Tokenizer):
         return State.of({STREAM: Stream.of(values, positions[..., None], mask)}, seeds=seeds)
 
     def _symbols(self, sample: Molecule, index: int) -> tuple[str, ...]:
-        if not sample.valid:
-            raise ValueError(f"sample {index} is no molecule ('{chemistry.shortened(sample.written)}'): only molecules can be tokenized")
+        require_molecule(sample, index)
         try:
             return symbols.split(sample.smiles, self.config.representation)
         except ValueError as error:
@@ -184,6 +183,7 @@ class SequenceTokenizer(Tokenizer):
     def _batch(self, samples: Sequence[Molecule]) -> tuple[Int[Tensor, "rows tokens"], Bool[Tensor, "rows tokens"]]:
         """Numbers of pieces, padded with 0, and the mask."""
         for index, sample in enumerate(samples):
+            require_molecule(sample, index)
             if sample.smiles not in self._remembered:
                 self._symbols(sample, index)
         device = self.readout.weight.device

@@ -1,0 +1,7 @@
+"""All comparisons that need no trained model: `python -m benchmarks`. Those that do take a run: `python -m benchmarks.cache RUN`."""
+
+from benchmarks import forward, loop, startup
+
+for title, main in (("Start-up", lambda: startup.main(7)), ("Sampling loop", lambda: loop.main(7)), ("Forward", lambda: forward.main(5))):
+    print(f"\n== {title}")
+    main()
