@@ -38,7 +38,7 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch, room: int = 0) -> None:
     disk = {"room": room}
 
     def opened(path: Any, mode: str = "r", *rest: Any, **options: Any) -> Any:
-        stream = open(path, mode, *rest, **options)
+        stream = open(path, mode, *rest, **options)  # noqa: SIM115 (the caller closes it)
         return stream if "r" in mode else _Writer(stream, disk)
 
     monkeypatch.setattr(files, "open", opened, raising=False)

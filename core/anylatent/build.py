@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from anylatent.conditioners.base import Conditions
+from anylatent.conditioners.base import Conditioner, Conditions
+from anylatent.conditioners.config import ConditionerConfig
 from anylatent.data import Dataset, Split
 from anylatent.denoiser import Corruption, Denoiser
 from anylatent.files import DamagedFile, check_seal, read_json, read_tensors, seal, write_json, write_tensors
@@ -53,9 +54,16 @@ def build_denoiser(recipe: Recipe, specs: tuple[StreamSpec, ...], values: Mappin
         corruptions[spec.name] = Corruption(path, prediction)
     width = recipe.denoiser.model_width
     with _seeded(recipe.seed, "denoiser"):
-        named = {name: config.build(width, values[name]) for name, config in recipe.conditions.items()}
+        named = {name: _conditioner(name, config, width, values[name]) for name, config in recipe.conditions.items()}
         backbone = recipe.denoiser.build(specs, any(config.slot == "cross" for config in recipe.conditions.values()))
     return Denoiser(backbone, Conditions(width, named), corruptions)
+
+
+def _conditioner(name: str, config: ConditionerConfig, width: int, values: Sequence[Any]) -> Conditioner:
+    try:
+        return config.build(width, values)
+    except ValueError as error:
+        raise ValueError(f"condition '{name}': {error}") from error
 
 
 def condition_values(recipe: Recipe, dataset: Dataset) -> list[dict[str, Any]]:

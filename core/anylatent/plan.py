@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import torch
+
 from anylatent.build import build_dataset, build_denoiser, build_tokenizer, condition_values
 from anylatent.data import Dataset
 from anylatent.recipe.model import Recipe
@@ -68,7 +70,7 @@ def _tokenizer(plan: Plan, train: Dataset) -> Tokenizer:
     tokenizer = build_tokenizer(plan.recipe, samples[0])
     if tokenizer.trainable:
         tokenizer.prepare(samples)
-    counts = sorted(tokenizer.count(sample) for sample in samples)
+    counts = sorted(torch.stack([stream.mask.sum(1) for stream in tokenizer.encode(samples).streams.values()]).sum(0).tolist())
     streams = ", ".join(f"{spec.name} ({spec.kind}, {spec.width} channels, {_axes(spec)})" for spec in tokenizer.specs)
     parameters = sum(p.numel() for p in tokenizer.parameters())
     trained = f", {parameters:,} parameters to train first" if tokenizer.trainable else ""

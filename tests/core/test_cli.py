@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from anylatent import doctor
 from anylatent.cli import hoisted
 from anylatent.cli.progress import Lines, Tally, bars
 from anylatent.cli.text import duration, measured, rate, table
-from anylatent.doctor import size
 from anylatent.metrics.base import Measure
 from anylatent.training.events import Note, Saved, Stage, Step
 
@@ -158,6 +158,8 @@ def heavy(workplace, light) -> dict[str, Result]:
             "edit unreadable": ["edit", run, "--given", "bad.json"],
             "evaluate": ["evaluate", run],
             "report": ["report", run],
+            "no metric": ["train", "waves.yaml", *toy, "train.steps=1", "evaluate=[]", "--out", "runs/unjudged"],
+            "judge without": ["evaluate", "runs/unjudged"],
             "doctor": ["doctor"],
         },
     )
@@ -166,8 +168,9 @@ def heavy(workplace, light) -> dict[str, Result]:
 # --- what answers at once -------------------------------------------------------------------------------------------
 
 
-def test_what_needs_no_number_imports_no_torch(light):
+def test_what_needs_no_number_imports_no_torch(light, heavy):
     assert [name for name, result in light.items() if result.torch] == []
+    assert heavy["check"].torch, "what does need numbers is noticed"
 
 
 @pytest.mark.parametrize(
@@ -210,6 +213,43 @@ def test_the_schema_is_printed_and_written_alike(light, workplace):
 def test_no_help_line_is_cut_off(light):
     assert "..." not in light["help"].out.replace("COMMAND [ARGS]...", "")
     assert max(map(len, light["help"].out.splitlines())) <= 80
+
+
+def test_a_broken_plugin_is_told_and_the_others_go_on(tmp_path, monkeypatch):
+    info = tmp_path / "test_bad-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: test-bad\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[anylatent]\nbad = plugin_bad\n")
+    (tmp_path / "plugin_bad.py").write_text("anylatent_api = 1\nimport no_such_thing\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    toy = ["--plugin", str(TOY)]
+    told = commands(
+        tmp_path,
+        {
+            "list": ["plugins"],
+            "info": ["plugins", "info", "bad"],
+            "schema": ["recipe", "schema", *toy],
+            "data": ["data", "list", *toy],
+            "doctor": ["doctor"],
+        },
+    )
+    cause = "plugin 'bad' (test-bad 1.0) is broken: ModuleNotFoundError: No module named 'no_such_thing' (plugin_bad.py, line 2)"
+    assert re.search(r"^bad +test-bad +1.0 +ready$", told["list"].out, re.MULTILINE), "listing imports nothing"
+    assert (told["info"].code, told["info"].err) == (1, f"error: {cause}\n")
+    assert (told["schema"].code, told["schema"].err) == (0, f"left out: {cause}\n")
+    assert "toy.waves" in told["schema"].out
+    assert (told["data"].code, told["data"].err) == (0, f"left out: {cause}\n")
+    assert "toy.waves" in told["data"].out
+    assert told["doctor"].code == 1
+    assert f"problem: {cause}\n" in told["doctor"].out
+
+
+def test_the_doctor_sees_a_cache_that_cannot_be_written(monkeypatch):
+    monkeypatch.setenv("ANYLATENT_CACHE", "/nowhere/at/all")
+    monkeypatch.setattr("os.access", lambda *_: False)
+    facts, problems = doctor._cache()
+    assert facts == [("cache", "/nowhere/at/all, 0 B")]
+    assert problems == ["the cache folder /nowhere/at/all cannot be written: set ANYLATENT_CACHE to one that can"]
 
 
 def test_a_terminal_that_cannot_show_a_sign_is_no_reason_to_fail(workplace):
@@ -255,6 +295,7 @@ def test_a_terminal_that_cannot_show_a_sign_is_no_reason_to_fail(workplace):
         ("edit unreadable", 1, "error: bad.json is not a JSON list of 8 numbers"),
         ("evaluate", 0, "unique ↑"),
         ("report", 0, "runs/waves/report.html\n"),
+        ("judge without", 1, "error: the recipe of runs/unjudged names no metric: add some under `evaluate`"),
         ("doctor", 0, "cache"),
     ],
 )
@@ -394,7 +435,7 @@ def test_numbers_read_well():
         "2 h 7 min",
     ]
     assert (rate(1234.5), rate(0.25)) == ("1,234.5/s", "4.0 s each")
-    assert [size(count) for count in (0, 999, 1000, 2.5e6, 3e9)] == ["0 B", "999 B", "1.0 kB", "2.5 MB", "3.0 GB"]
+    assert [doctor.size(count) for count in (0, 999, 1000, 2.5e6, 3e9)] == ["0 B", "999 B", "1.0 kB", "2.5 MB", "3.0 GB"]
     assert table([("a", "long cell"), ("longer", "b")]) == "a       long cell\nlonger  b"
     judged = measured(
         [Measure("distance", 1.25, 1, 1.5, 64, "lower", 0.5, note="biased"), Measure("x", float("nan"), float("nan"), 0, 2, "neither")]

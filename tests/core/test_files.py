@@ -67,9 +67,8 @@ def test_a_folder_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.Monk
         (part / "one").write_text("1")
         assert not target.exists(), "not before it is whole"
     assert names(target) == {"one"}
-    with pytest.raises(KeyError), files.whole_folder(target) as part:
-        (part / "two").write_text("2")
-        raise KeyError("trouble on the way")
+    with pytest.raises(KeyError):
+        _write_folder(target, "two", KeyError("trouble on the way"))
     assert names(target) == {"one"}
     with files.whole_folder(target) as part:
         (part / "two").write_text("2")
@@ -85,10 +84,17 @@ def test_a_folder_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.Monk
         replace(*arguments)
 
     monkeypatch.setattr(os, "replace", fail_second)
-    with pytest.raises(OSError, match="No space left"), files.whole_folder(target) as part:
-        (part / "three").write_text("3")
+    with pytest.raises(OSError, match="No space left"):
+        _write_folder(target, "three")
     assert names(target) == {"two"}, "the old one is back"
     assert names(tmp_path) == {"made"}
+
+
+def _write_folder(target: Path, name: str, problem: Exception | None = None) -> None:
+    with files.whole_folder(target) as part:
+        (part / name).write_text("new")
+        if problem:
+            raise problem
 
 
 # -------------------------------------------------------------------------------------------------------------- damaged
@@ -167,7 +173,7 @@ def test_any_flipped_bit_is_found(bit: int, name: str, tmp_path: Path) -> None:
     (folder / name).write_bytes(content)
     if name == "sha256.json" and _means_the_same(bytes(content), folder):
         return  # white space, or a digit of a name's escape
-    with pytest.raises(DamagedFile, match="is damaged|is missing|is not whole"):
+    with pytest.raises(DamagedFile, match=r"is damaged|is missing|is not whole"):
         files.check_seal(folder)
 
 

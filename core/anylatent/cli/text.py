@@ -1,7 +1,10 @@
 """Numbers and tables as a terminal shows them."""
 
 import math
+import sys
 from collections.abc import Iterable, Sequence
+from shutil import get_terminal_size
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -47,7 +50,12 @@ def measured(measures: "Iterable[Measure]") -> str:
         )
         for measure in found
     ]
-    return "\n".join([table(rows), *(f"{measure.name}: {measure.note}" for measure in found if measure.note)])
+    return "\n".join([table(rows), *(_wrapped(f"{measure.name}: {measure.note}") for measure in found if measure.note)])
+
+
+def _wrapped(text: str) -> str:
+    """Broken between words in a terminal; one line for whatever else reads it."""
+    return fill(text, get_terminal_size().columns, subsequent_indent="  ") if sys.stdout.isatty() else text
 
 
 _ARROWS = {"higher": "↑", "lower": "↓", "neither": ""}

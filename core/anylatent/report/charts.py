@@ -83,7 +83,7 @@ def _loss(axes: Any, points: Sequence[tuple[float, float]]) -> None:
         axes.yaxis.set_minor_formatter("")
     else:
         # The first steps would press the rest flat: they may leave at the top.
-        tail = sorted(values)[: max(2, int(len(values) * 0.98))]
+        tail = sorted(values)[: max(2, int(len(values) * 0.98))] if len(values) > 20 else sorted(values)
         margin = 0.08 * (tail[-1] - tail[0] or abs(tail[0]) or 1)
         axes.set_ylim(tail[0] - margin, tail[-1] + margin)
     axes.set_title("loss")

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,8 @@ def _train(config: Classifier, evidence: Evidence) -> tuple[Trained, dict[str, A
     labels = sorted({record.conditions[config.condition] for record in records}, key=lambda label: (str(type(label)), label))
     if len(labels) < 2:
         raise ValueError(f"image.classifier needs at least 2 classes, but every training image has {config.condition} {labels[0]!r}")
-    pixels = _pixels([record.sample for record in records])
+    samples = [record.sample for record in records]
+    pixels = _pixels(samples)
     classes = torch.tensor([labels.index(record.conditions[config.condition]) for record in records])
     facts = {"channels": pixels.shape[1], "side": max(pixels.shape[2:]), "labels": labels}
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
@@ -109,15 +110,15 @@ def _train(config: Classifier, evidence: Evidence) -> tuple[Trained, dict[str, A
         network = Network(facts["channels"], len(labels), facts["side"])
         _descend(network, config, pixels, classes)
     network.eval().requires_grad_(False)
-    features = network(pixels)
-    network.centre.copy_(features.mean(0))
-    network.scale.copy_((features - features.mean(0)).square().mean().sqrt())
     held_out = _labelled(evidence.test, config.condition)
     trained = Trained(network, labels, None, len(held_out))
+    features = trained.features(samples)
+    network.centre.copy_(features.mean(0))
+    network.scale.copy_((features - features.mean(0)).square().mean().sqrt())
     if held_out:
         guesses = trained.classes([record.sample for record in held_out])
         right = sum(guess == record.conditions[config.condition] for guess, record in zip(guesses, held_out))
-        trained = Trained(network, labels, right / len(held_out), len(held_out))
+        trained = replace(trained, accuracy=right / len(held_out))
     return trained, facts | {"accuracy": trained.accuracy, "held_out": trained.held_out}
 
 
