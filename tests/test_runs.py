@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 import yaml
@@ -108,7 +110,7 @@ def test_samples_are_written_with_what_they_were_asked_and_what_was_done(whole: 
         with Image.open(folder / f"{index:04d}.png") as picture:
             assert picture.size == (8, 8)
             expected = ((sample.clamp(-1, 1) + 1) * 127.5).round()[..., 0]
-            assert torch.equal(torch.tensor(list(picture.getdata())).reshape(8, 8), expected.long())
+            assert torch.equal(torch.from_numpy(numpy.array(picture)), expected.to(torch.uint8))
 
 
 class Resources(HTMLParser):
@@ -130,8 +132,7 @@ def test_the_report_is_one_page_that_loads_nothing(whole: Run) -> None:
     text = (whole.folder / "report.html").read_text()
     page = Resources()
     page.feed(text)
-    assert page.found
-    assert all(resource.startswith(("data:", "#")) for resource in page.found)
+    assert [resource[:80] for resource in page.found if not resource.startswith(("data:", "#"))] == []
     assert "@import" not in text
     assert sum(resource.startswith("data:image/png") for resource in page.found) >= 5, "four previews and the sheet"
     for said in ("unique", "novel", "network_calls", "dpm++2m", "anylatent.load", "distinct", "10 of 10 samples"):
@@ -182,7 +183,7 @@ def test_a_tokenizers_training_is_resumed_too(home: Path) -> None:
     assert [stage for stage, _, _ in losses(folder)] == ["tokenizer"] * 8 + ["denoiser"] * 3
 
 
-SLOW = digits(train={"steps": 600, "checkpoint": 50, "preview": 0})
+SLOW = digits(train={"steps": 250, "checkpoint": 20, "preview": 0})
 """Long enough to be caught in the middle."""
 
 
@@ -213,7 +214,7 @@ def slow_run(home: Path) -> Path:
     return home / "slow"
 
 
-@pytest.mark.parametrize(("signal_number", "after"), [(signal.SIGKILL, 137), (signal.SIGINT, 78)], ids=["kill -9", "Ctrl-C"])
+@pytest.mark.parametrize(("signal_number", "after"), [(signal.SIGKILL, 67), (signal.SIGINT, 33)], ids=["kill -9", "Ctrl-C"])
 def test_a_process_that_is_stopped_loses_nothing(signal_number: signal.Signals, after: int, slow_run: Path, home: Path) -> None:
     """Stopped by the system or by a person in the middle of training, resumed by the same command."""
     name = signal_number.name
@@ -223,14 +224,15 @@ def test_a_process_that_is_stopped_loses_nothing(signal_number: signal.Signals, 
     wait_for(lambda: logged(folder) >= after, process)
     process.send_signal(signal_number)
     told, _ = process.communicate(timeout=60)
-    assert after <= logged(folder) < 600, "it was stopped in the middle"
+    assert after <= logged(folder) < 250, "it was stopped in the middle"
     if signal_number == signal.SIGINT:
         assert process.returncode == 130
         assert f"to go on from the last checkpoint: anylatent run {folder}" in told
         assert "Traceback" not in told
     run = Run.open(folder)
     notes = [event.text for event in execute(run) if hasattr(event, "text")]
-    assert notes == [f"resumed denoiser at step {after // 50 * 50} of 600"] or notes[0].startswith("resumed denoiser at step")
+    assert len(notes) == 1
+    assert re.fullmatch(r"resumed denoiser at step \d*[02468]0 of 250", notes[0])
     assert_same(folder, slow_run)
 
 

@@ -1,6 +1,5 @@
 """Where samples come from: records in a fixed order, and sources that are fetched on demand."""
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from anylatent.files import cache_folder, sha256_of
 from anylatent.node import Node, Spec
 
 Split = Literal["train", "test"]
@@ -111,17 +111,3 @@ class DatasetConfig(Node, family="dataset"):
                 f"({self.source.megabytes:g} MB, {self.source.licence})"
             )
         return self.source.path
-
-
-def cache_folder() -> Path:
-    """Where fetched data, latents and metric networks are kept: `$ANYLATENT_CACHE`, or `~/.cache/anylatent`."""
-    return Path(os.environ.get("ANYLATENT_CACHE") or Path.home() / ".cache" / "anylatent")
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file's content, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anylatent.data import sha256_of
-
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -131,3 +129,17 @@ def check_seal(folder: Path) -> None:
 def digest_of(*parts: str) -> str:
     """A short digest of texts, for file names."""
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:24]
+
+
+def cache_folder() -> Path:
+    """Where fetched data, latents and metric networks are kept: `$ANYLATENT_CACHE`, or `~/.cache/anylatent`."""
+    return Path(os.environ.get("ANYLATENT_CACHE") or Path.home() / ".cache" / "anylatent")
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's content, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()

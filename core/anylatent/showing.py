@@ -30,7 +30,7 @@ def facts_of(run: Run) -> ReportFacts:
     return ReportFacts(
         title=recipe.name or folder.name,
         recipe=recipes.dump(recipe),
-        summary=f"The denoiser {recipe.denoiser.kind} on tokens of {recipe.tokenizer.kind}, trained on {data.kind}. A sample: {recipe.modality.sample}.",
+        summary=f"{summary} A sample: {recipe.modality.sample}.",
         environment=_flat(_json(folder / "environment.json", {})),
         stages=[StageTime(name, seconds) for name, seconds in timings.items()],
         log=run.log.lines(),

@@ -61,3 +61,16 @@ def test_the_shipped_recipes_are_valid(path):
     used = recipe.load(path, plugins=PLUGINS)
     VALIDATOR.validate(read_file(path).data)
     VALIDATOR.validate(read_text(recipe.dump(used), "written out").data)
+
+
+def test_the_command_keeps_the_schema_until_a_source_changes(run_cli, tmp_path) -> None:
+    """A second call answers the same from the cache; another set of plugins makes another."""
+    cache = {"ANYLATENT_CACHE": str(tmp_path / "cache")}
+    first = run_cli("recipe", "schema", env=cache).stdout
+    kept = list((tmp_path / "cache" / "schema").glob("*.json"))
+    assert len(kept) == 1
+    assert run_cli("recipe", "schema", env=cache).stdout == first
+    assert list((tmp_path / "cache" / "schema").glob("*.json")) == kept
+    without = run_cli("recipe", "schema", env=cache | {"ANYLATENT_BLOCK": "image"}).stdout
+    assert "image.digits" in first
+    assert "image.digits" not in without

@@ -3,9 +3,12 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from anylatent.plugins import Plugins
 
 app = typer.Typer(help="Check a recipe, show it whole, or print the schema.", no_args_is_help=True)
 
@@ -35,16 +38,24 @@ def show(recipe: Source, overrides: Overrides = []) -> None:
     print(dump(load(recipe, overrides=overrides)), end="")
 
 
+def _schema(plugins: "Plugins") -> tuple[str, bool]:
+    """The schema as text, and whether it is of all plugins: a broken one is told and left out."""
+    from anylatent.recipe import schema as make_schema
+
+    components, problems = plugins.usable()
+    for problem in problems:
+        typer.echo(f"left out: {problem}", err=True)
+    return json.dumps(make_schema(components), indent=1, ensure_ascii=False), not problems
+
+
 @app.command()
 def schema(out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it to this file.", show_default=False)] = None) -> None:
     """The JSON Schema of recipes with the components installed here, for editors."""
+    from anylatent.cli.schema_cache import kept
     from anylatent.plugins import Plugins
-    from anylatent.recipe import schema as make_schema
 
-    components, problems = Plugins.discover().usable()
-    for problem in problems:
-        typer.echo(f"left out: {problem}", err=True)
-    text = json.dumps(make_schema(components), indent=1, ensure_ascii=False)
+    plugins = Plugins.discover()
+    text = kept(plugins, lambda: _schema(plugins))
     if out is None:
         print(text)
     else:

@@ -48,10 +48,14 @@ class Folder(ImageData, kind="image.folder"):
         """Open a split: conditions `caption` and, for images in subfolders, `label` (text); ids are relative paths.
 
         Errors: `FileNotFoundError` if there is no such folder; `ValueError` if it has too few images, or with `strict`
-        for the first that cannot be read.
+        for the first of either split that cannot be read.
         """
         from anylatent_image.images import Images
 
+        if self.strict:
+            # Before anything is trained: an unreadable file of `test` would otherwise be found at the end.
+            for path in self._files("test" if split == "train" else "train"):
+                self.frame.read(path)
         pixels, conditions, ids, problems = [], [], [], []
         for path in self._files(split):
             try:
