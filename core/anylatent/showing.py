@@ -27,6 +27,7 @@ def facts_of(run: Run) -> ReportFacts:
     sampled = receipts.pop("seconds", None)
     timings = dict(_json(folder / "timings.json", {}))
     count, data = recipe.sample.count, recipe.modality.data
+    summary = f"The denoiser {recipe.denoiser.kind} on tokens of {recipe.tokenizer.kind}, trained on {data.kind}."
     return ReportFacts(
         title=recipe.name or folder.name,
         recipe=recipes.dump(recipe),
