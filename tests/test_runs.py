@@ -123,7 +123,8 @@ class Resources(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         named = dict(attrs)
         self.found += [named[name] or "" for name in ("src", "srcset", "data", "poster") if name in named]
-        self.found += [named.get("href") or "" for _ in [0] if tag in ("link", "image", "use", "base")]
+        if tag in ("link", "image", "use", "base"):
+            self.found += [named[name] or "" for name in ("href", "xlink:href") if name in named]
         assert tag not in ("iframe", "object", "embed")
 
 

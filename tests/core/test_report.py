@@ -110,8 +110,8 @@ def test_a_picture_that_is_no_png_is_named():
 
 
 def test_small_pictures_are_enlarged_by_whole_factors():
-    assert 'width="960" height="240" class="pixels"' in picture(png(64, 16), "small", "alone")
-    assert 'width="640" height="640" class="pixels"' in picture(png(8, 8), "small", "alone")
+    assert 'width="960" height="240" class="crisp"' in picture(png(64, 16), "small", "alone")
+    assert 'width="640" height="640" class="crisp"' in picture(png(8, 8), "small", "alone")
     assert 'width="1200" height="300">' in picture(png(1200, 300), "large", "alone")
     assert 'alt="&#34; onerror=&#34;"' in picture(png(8, 8), '" onerror="', "alone")
 

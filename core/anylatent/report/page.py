@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from anylatent.state import Receipt
 
 ROOM_PX = {"alone": (960, 640), "one of several": (476, 640), "strip": (640, 640)}
-"""Width and height that a small picture is enlarged to fill, by a whole factor, its pixels square."""
+"""Width and height that a small picture is enlarged to fill, by a whole factor, without smoothing."""
 
 PREVIEWS = 12
 """At most so many previews are shown: the first, the last, and some evenly between."""
@@ -84,7 +84,7 @@ def picture(png: bytes, caption: str, room: str) -> Markup:
     width, height = struct.unpack(">II", png[16:24])
     factor = max(1, min(ROOM_PX[room][0] // width, ROOM_PX[room][1] // height))
     return Markup('<img src="data:image/png;base64,{}" alt="{}" width="{}" height="{}"{}>').format(
-        base64.b64encode(png).decode(), caption, width * factor, height * factor, Markup(' class="pixels"') if factor > 1 else ""
+        base64.b64encode(png).decode(), caption, width * factor, height * factor, Markup(' class="crisp"') if factor > 1 else ""
     )
 
 

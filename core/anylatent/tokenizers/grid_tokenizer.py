@@ -123,7 +123,7 @@ class GridTokenizer(Tokenizer):
             axis.step * (torch.arange(size // cells) * cells + (cells - 1) / 2)
             for axis, size, cells in zip(self.axes, shape, self.config.patch, strict=True)
         ]
-        return torch.stack(torch.meshgrid(*ticks, indexing="ij"), -1).flatten(0, -2)
+        return torch.cartesian_prod(*ticks).reshape(-1, len(ticks))
 
     def _shape(self, positions: Float[Tensor, "tokens axes"]) -> tuple[int, ...]:
         last = positions.amax(0) / torch.tensor([axis.step for axis in self.axes], device=positions.device)

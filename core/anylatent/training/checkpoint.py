@@ -59,8 +59,10 @@ def restore(folder: Path, module: nn.Module, averages: Averages, optimizer: torc
     with _advising(folder):
         load_weights(module, read_tensors(path / "trained.safetensors"), path)
         for name in averages.weights:
-            averages.load(name, read_tensors(path / f"{name}.safetensors"))
-        _load_moments(module, optimizer, read_tensors(path / "optimizer.safetensors"))
+            tensors = read_tensors(path / f"{name}.safetensors")
+            _require_same(averages.tensors(name), tensors, path)
+            averages.load(name, tensors)
+        _load_moments(module, optimizer, read_tensors(path / "optimizer.safetensors"), path)
         return int(read_json(path / "state.json")["step"])
 
 
@@ -77,10 +79,14 @@ def _advising(folder: Path) -> Iterator[None]:
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
     """Load a state dict. Errors: `DamagedFile` names what is missing, unknown, or of another shape."""
-    own = module.state_dict()
-    wrong = [name for name in own if name not in tensors or tensors[name].shape != own[name].shape] + [
-        name for name in tensors if name not in own
-    ]
+    _require_same(module.state_dict(), tensors, where)
+    module.load_state_dict(dict(tensors))
+
+
+def _require_same(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], where: Path) -> None:
+    """Errors: `DamagedFile` unless names and shapes are the same."""
+    wrong = [name for name in own if name not in tensors or tensors[name].shape != own[name].shape]
+    wrong += [name for name in tensors if name not in own]
     if wrong:
         name = wrong[0]
         given = tuple(tensors[name].shape) if name in tensors else "nothing"
@@ -88,7 +94,6 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: Path) 
         raise DamagedFile(
             f"{where} holds other weights: '{name}' has {given}, expected {expected} ({len(wrong)} differ); it is of another recipe"
         )
-    module.load_state_dict(dict(tensors))
 
 
 def _moments(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -101,8 +106,13 @@ def _moments(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, T
     }
 
 
-def _load_moments(module: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    for name, p in module.named_parameters():
-        mine = {key.rsplit("/", 1)[1]: value for key, value in tensors.items() if key.rsplit("/", 1)[0] == name}
-        if mine:
-            optimizer.state[p] = {key: value.to(p.device) for key, value in mine.items()}  # fused AdamW wants its step there too
+def _load_moments(module: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], where: Path) -> None:
+    parameters = dict(module.named_parameters())
+    keys = [key.rsplit("/", 1) for key in tensors]
+    scalars = {f"{name}/step": torch.zeros(()) for name, key in keys if key == "step"}
+    _require_same(
+        {f"{name}/{key}": parameters[name] for name, key in keys if key != "step" and name in parameters} | scalars, tensors, where
+    )
+    for name, key in keys:
+        p = parameters[name]
+        optimizer.state[p][key] = tensors[f"{name}/{key}"].to(p.device)  # fused AdamW wants its step there too

@@ -183,12 +183,14 @@ class Log:
     def forget_after(self, stage: str, step: int) -> None:
         """Drop what a resumed training will write again, and what a crash cut short."""
         kept = "".join(f"{text}\n" for text, line in self._whole() if line["stage"] != stage or line["step"] <= step)
-        if self.path.exists() and self.path.read_text() != kept:
+        if self.path.exists() and self.path.read_bytes() != kept.encode():
             write_text(self.path, kept)
 
     def _whole(self) -> Iterator[tuple[str, dict]]:
-        for text in self.path.read_text().splitlines() if self.path.exists() else ():
+        for text in self.path.read_text(encoding="utf-8", errors="replace").splitlines() if self.path.exists() else ():
             try:
-                yield text, json.loads(text)
+                line = json.loads(text)
             except json.JSONDecodeError:
                 continue
+            if isinstance(line, dict) and {"stage", "step", "loss"} <= line.keys():
+                yield text, line
