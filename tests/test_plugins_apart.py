@@ -155,23 +155,22 @@ def test_a_blocked_plugin_is_left_out_and_says_so(run_cli, tmp_path: Path) -> No
         listed = run_cli("plugins", env=environment).stdout
         assert why in next(line for line in listed.splitlines() if line.startswith("image"))
         assert "ready" in next(line for line in listed.splitlines() if line.startswith("molecule"))
-        refused = run_cli("recipe", "check", recipe, env=environment, code=1).stderr
+        refused = run_cli("recipe", "show", recipe, env=environment, code=1).stderr
         assert "plugin 'image' (anylatent-image 0.1.0) is blocked: " in refused
         assert why in refused
-    run_cli("recipe", "check", recipe, env={"ANYLATENT_BLOCK": "molecule"})
-    run_cli("recipe", "check", recipe, env={"ANYLATENT_PLUGINS": "image"})
+    run_cli("recipe", "show", recipe, env={"ANYLATENT_BLOCK": "molecule"})
+    run_cli("recipe", "show", recipe, env={"ANYLATENT_PLUGINS": "image"})
 
 
-def test_a_run_imports_its_own_plugin_and_no_other(tmp_path: Path) -> None:
+def test_a_recipe_imports_its_own_plugin_and_no_other(tmp_path: Path) -> None:
     code = (
         "import sys\n"
-        "from anylatent import Run, execute, load_recipe\n"
-        "for event in execute(Run.create(load_recipe(sys.argv[1]), sys.argv[2])): pass\n"
+        "from anylatent import load_recipe\n"
+        "from anylatent.plan import make_plan\n"
+        "make_plan(load_recipe(sys.argv[1])).require()\n"
         "assert 'anylatent_image' in sys.modules\n"
         "others = {'anylatent_molecule', 'rdkit', 'selfies', 'pytest', 'hypothesis'} & set(sys.modules)\n"
         "assert not others, others\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, written(tmp_path, FEW), tmp_path / "run"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code, written(tmp_path, FEW)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -99,8 +99,14 @@ def test_a_smoke_recipe_runs_samples_and_resumes(path: Path, tmp_path: Path) -> 
     assert not difference(resumed.sample(2, seed=5).samples, whole.sample(2, seed=5).samples)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("path", [path for path in RECIPES if path not in SMOKE], ids=NAMES.get)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=() if path.stem == "quickstart" else pytest.mark.slow, id=NAMES[path])
+        for path in RECIPES
+        if path not in SMOKE
+    ],
+)
 def test_every_other_recipe_runs_a_few_steps(path: Path, tmp_path: Path) -> None:
     few = ["train.steps=3", "train.batch=4", "train.checkpoint=2", "train.preview=2", "sample.count=4", "sample.steps=2", "evaluate=[]"]
     recipe = load_recipe(path, overrides=few)

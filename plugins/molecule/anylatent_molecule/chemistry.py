@@ -44,6 +44,18 @@ def largest_part(mol: "Mol") -> "Mol":
     return mol if len(parts) == 1 else min(parts, key=lambda part: (-part.GetNumHeavyAtoms(), Chem.MolToSmiles(part)))
 
 
+def closed_shell(mol: "Mol") -> "Mol":
+    """The same structure with hydrogens where it had unpaired electrons: [NH]C=O becomes NC=O."""
+    from rdkit import Chem
+
+    closed = Chem.RWMol(mol)
+    for atom in closed.GetAtoms():
+        atom.SetNumExplicitHs(atom.GetNumExplicitHs() + atom.GetNumRadicalElectrons())
+        atom.SetNumRadicalElectrons(0)
+    Chem.SanitizeMol(closed)
+    return closed.GetMol()
+
+
 def properties(mol: "Mol") -> dict[str, float]:
     """`PROPERTIES` of a molecule: logP (Wildman & Crippen 1999), QED (Bickerton et al. 2012), weight, rings (SSSR)."""
     from rdkit import rdBase

@@ -281,8 +281,13 @@ def _mask(lengths: Iterable[int], device: torch.device) -> Bool[Tensor, "rows to
 
 
 def _molecule(text: str, representation: symbols.Representation) -> Molecule:
-    """What the text says; not valid if that is no molecule."""
+    """What the text says; not valid if that is no molecule.
+
+    SELFIES writes a charged atom with the hydrogens it had in training: with fewer neighbours it would be a radical, which
+    the decoder does not mean. Such places are filled with hydrogens.
+    """
     try:
-        return Molecule.of(symbols.smiles_of(text, representation), stereo=True)
+        smiles = chemistry.canonical(chemistry.closed_shell(chemistry.parse(symbols.smiles_of(text, representation))))
     except ValueError:
-        return Molecule("", written=text)
+        smiles = ""
+    return Molecule(smiles, written="" if smiles else text)

@@ -1,9 +1,9 @@
 """Rows of text to molecules with their properties: computed once, cached by content, problems told by row."""
 
 import hashlib
+import io
 import json
 import math
-import os
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from anylatent import files
 from anylatent.data import cache_folder
 from anylatent_molecule import chemistry, conformers
 
@@ -68,19 +69,17 @@ def load(rows: Iterable[Row], content: str, preparation: Preparation) -> Table:
     """The table of these rows; `content` identifies them. Computed at the first call, then read from the cache."""
     path = cache_folder() / "molecule" / f"{preparation.key(content)[:32]}.npz"
     try:
-        with np.load(path, allow_pickle=False) as saved:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as saved:
             told = json.loads(str(saved["told"]))
             columns = {name: saved[name] for name in _COLUMNS}
-            return Table(**columns, problems=tuple(told["problems"]), left_out=told["left_out"])
+        return Table(**columns, problems=tuple(told["problems"]), left_out=told["left_out"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         # Absent, or damaged: made again.
         table = _compute(rows, preparation)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
+    whole = io.BytesIO()
     told = json.dumps({"problems": table.problems, "left_out": table.left_out})
-    with open(part, "wb") as stream:
-        np.savez_compressed(stream, told=np.array(told), **{name: getattr(table, name) for name in _COLUMNS})
-    os.replace(part, path)
+    np.savez_compressed(whole, told=np.array(told), **{name: getattr(table, name) for name in _COLUMNS})
+    files.write_bytes(path, whole.getvalue())
     return table
 
 

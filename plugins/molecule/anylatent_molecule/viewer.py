@@ -112,16 +112,25 @@ def _size(count: int) -> tuple[int, int]:
 
 
 def _draw(drawing: "MolDraw2D", samples: Sequence[Molecule], captions: Sequence[str]) -> None:
-    from rdkit import Chem, rdBase
+    from rdkit import rdBase
 
     legends = [captions[i] if i < len(captions) else "" for i in range(len(samples))]
-    legends = [text if sample.valid else f"{text} (no molecule)".strip() for text, sample in zip(legends, samples, strict=True)]
     with rdBase.BlockLogs():
-        flat = [Chem.MolFromSmiles(sample.smiles) for sample in samples]
         drawing.drawOptions().legendFontSize = 15
         if samples:
-            drawing.DrawMolecules(flat, legends=legends)
+            drawing.DrawMolecules([_flat(sample) for sample in samples], legends=legends)
         drawing.FinishDrawing()
+
+
+def _flat(sample: Molecule) -> "Mol":
+    """What is drawn of a sample: its structure, or the words that there is none."""
+    from rdkit import Chem
+
+    if sample.valid:
+        return Chem.MolFromSmiles(sample.smiles)
+    words = Chem.MolFromSmiles("*")
+    words.GetAtomWithIdx(0).SetProp("_displayLabel", "no molecule")
+    return words
 
 
 def _sdf(name: str, sample: Molecule) -> str:
