@@ -136,7 +136,7 @@ def test_the_report_is_one_page_that_loads_nothing(whole: Run) -> None:
     assert [resource[:80] for resource in page.found if not resource.startswith(("data:", "#"))] == []
     assert "@import" not in text
     assert sum(resource.startswith("data:image/png") for resource in page.found) >= 5, "four previews and the sheet"
-    for said in ("unique", "novel", "network_calls", "dpm++2m", "anylatent.load", "distinct", "10 of 10 samples"):
+    for said in ("unique", "novel", "network calls", "dpm++2m", "anylatent.load", "distinct", "10 of 10 samples"):
         assert said in text, said
 
 
