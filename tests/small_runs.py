@@ -6,6 +6,9 @@ from typing import Any
 
 from anylatent import Run, execute, load_recipe
 from anylatent.training import checkpoint
+from anylatent.training.config import Training
+from anylatent.training.events import Step
+from anylatent.training.trainer import Course, Log, make_accelerator, train
 
 
 def digits(**changes: Any) -> dict[str, Any]:
@@ -43,3 +46,19 @@ def outcome(folder: Path) -> dict[str, bytes]:
     newest = checkpoint.checkpoints(folder / "checkpoints")[-1]
     files = [*newest.glob("*.safetensors"), folder / "tokenizer" / "tokenizer.safetensors", *(folder / "samples").glob("*.png")]
     return {f"{newest.name}/{file.name}": file.read_bytes() for file in files if file.exists()}
+
+
+def trained(course: Course, training: Training, folder: Path, stop: int | None = None, seed: int = 0) -> list[Any]:
+    """Train, as far as step `stop`: the events."""
+    events = []
+    generator = train(course, training, folder / "checkpoints", make_accelerator(), seed, Log(folder / "metrics.jsonl"))
+    for event in generator:
+        events.append(event)
+        if isinstance(event, Step) and event.done == stop:
+            generator.close()
+    return events
+
+
+def steps_and_losses(folder: Path) -> list[tuple[int, float]]:
+    """What one training logged."""
+    return [(line["step"], line["loss"]) for line in Log(folder / "metrics.jsonl").lines()]

@@ -6,7 +6,7 @@ predictions are made in one batch. Requests join and leave at any step.
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -35,6 +35,8 @@ class Request:
     null: Condition | None = None
     begin: float = 1.0
     noised: bool = False
+    beside: Mapping[str, tuple[Condition, Condition | None]] = field(default_factory=dict)
+    """The same condition and null as the engine's other denoisers encode them, by name."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,15 @@ class Finished:
 class Engine:
     """Moves rows of one denoiser: `add` requests at any time, `step` all rows once, take what is finished.
 
-    `rows`: how many move at once; others wait. `budget`: bytes that hooks may remember.
+    `rows`: how many move at once; others wait. `budget`: bytes that hooks may remember. `others`: denoisers of the same
+    streams that guidance may ask as well (a weaker one, say), by name.
     """
 
-    def __init__(self, denoiser: Denoiser, rows: int = 64, budget: int = 1 << 30) -> None:
+    def __init__(self, denoiser: Denoiser, rows: int = 64, budget: int = 1 << 30, others: Mapping[str, Denoiser] | None = None) -> None:
         self.denoiser, self.capacity = denoiser, rows
+        self.denoisers = {"main": denoiser, **(others or {})}
         self.device = next(denoiser.parameters()).device
-        self.modulations = ModulationCache(denoiser.backbone)
+        self.modulations = {name: ModulationCache(each.backbone) for name, each in self.denoisers.items()}
         self.store = Store(budget)
         self.tallies: dict[str, Tally] = {}
         self._waiting: deque[tuple[str, Lane]] = deque()
@@ -97,12 +101,19 @@ class Engine:
         paths = {spec.name: self.denoiser.path(spec.name) for spec in self.denoiser.specs}
         backbone = self.denoiser.backbone
         refusals = request.sampling.refusals(paths, backbone.sites, type(backbone).__name__, request.null is not None)
+        for name in request.sampling.guidance.models():
+            if name not in self.denoisers or name not in request.beside:
+                kind, known = (
+                    request.sampling.guidance.kind,
+                    sorted(set(self.denoisers) & set(request.beside)) or "none besides the main one",
+                )
+                refusals.append(f"guidance '{kind}' asks the denoiser '{name}': this engine and request have {known}")
         if refusals:
             raise ValueError("; ".join(refusals))
 
     def _key(self, request: Request) -> str:
         alike = request.sampling.model_copy(update={"count": 1, "steps": 1, "seed": 0, "batch": 1, "weights": ""})
-        slots = (request.null is None, request.condition.cross is None, request.condition.prepend is None)
+        slots = (request.null is None, request.condition.cross is None, request.condition.prepend is None, sorted(request.beside))
         return f"{alike.key()} {slots} {request.noised}"
 
     def _lane(self, request: Request, ids: list[int]) -> Lane:
@@ -121,15 +132,18 @@ class Engine:
             begun[name] = path.corrupt(clean, noise[name], times[name][:, :1, None])
             memory[name] = solver.memory(stream.values)
         given = {name: state[name].values for name in begun}
-        asked, null = self._prepare(times, request.condition), request.null and self._prepare(times, request.null)
+        encoded = {"main": (request.condition, request.null), **request.beside}
+        asked = {name: self._prepare(name, times, condition) for name, (condition, _) in encoded.items()}
+        null = {name: self._prepare(name, times, condition) for name, (_, condition) in encoded.items() if condition is not None}
         count = torch.full((rows,), sampling.steps, device=self.device)
         state = replace(state.with_values(begun), rows=torch.tensor(ids, device=self.device))
         return Lane(sampling, request.noised, state, given, noise, memory, times, tables, torch.zeros_like(count), count, asked, null)
 
-    def _prepare(self, times: Mapping[str, Tensor], condition: Condition) -> Condition:
+    def _prepare(self, model: str, times: Mapping[str, Tensor], condition: Condition) -> Condition:
         """Modulations of all steps x distinct conditions, in one product."""
-        entered = self.modulations.enter(condition)
-        self.modulations.prepare(entered, torch.cat([self.denoiser.path(name).level(row[0]) for name, row in times.items()]))
+        entered = self.modulations[model].enter(condition)
+        levels = torch.cat([self.denoisers[model].path(name).level(row[0]) for name, row in times.items()])
+        self.modulations[model].prepare(entered, levels)
         return entered
 
     # --- one step ---------------------------------------------------------------------------------------------
@@ -191,11 +205,19 @@ class Engine:
             answers.append(walk.combine({name: p for name, p in mine.items() if p is not None}, moment))
         return answers
 
-    def _predict(self, parts: "Sequence[Part]") -> "dict[tuple[int, str], dict[str, Tensor]]":
+    def _predict(self, parts: Sequence[Part]) -> dict[tuple[int, str], dict[str, Tensor]]:
+        """One batch a model."""
+        models = dict.fromkeys(part.branch.model for part in parts)
+        out: dict[tuple[int, str], dict[str, Tensor]] = {}
+        for model in models:
+            out |= self._batch(model, [part for part in parts if part.branch.model == model])
+        return out
+
+    def _batch(self, model: str, parts: Sequence[Part]) -> dict[tuple[int, str], dict[str, Tensor]]:
         state = State.cat([part.state() for part in parts])
         condition = Condition.cat([part.condition() for part in parts])
         self._count(parts, state)
-        clean = self.denoiser(state, condition, self._sites(parts), self.modulations)
+        clean = self.denoisers[model](state, condition, self._sites(parts), self.modulations[model])
         out, first = {}, 0
         for part in parts:
             rows = slice(first, first + len(part.index))

@@ -28,8 +28,9 @@ class Lane:
     tables: dict[str, Float[Tensor, "rows steps numbers"]]
     step: Int[Tensor, " rows"]
     steps: Int[Tensor, " rows"]
-    asked: Condition
-    null: Condition | None
+    asked: dict[str, Condition]
+    null: dict[str, Condition]
+    """What is asked, and the null, as each model encodes it; without conditions there is no null."""
 
     def __len__(self) -> int:
         return len(self.state)
@@ -41,7 +42,9 @@ class Lane:
         return Lane(
             self.sampling, self.noised, self.state.select(rows), pick(self.given), pick(self.noise),
             {name: pick(memory) for name, memory in self.memory.items()}, pick(self.times), pick(self.tables),
-            self.step[rows], self.steps[rows], self.asked.select(rows), self.null and self.null.select(rows),
+            self.step[rows], self.steps[rows],
+            {name: condition.select(rows) for name, condition in self.asked.items()},
+            {name: condition.select(rows) for name, condition in self.null.items()},
         )  # fmt: skip
 
     @staticmethod
@@ -50,14 +53,14 @@ class Lane:
             return {name: _cat_padded([tree[name] for tree in trees]) for name in trees[0]}
 
         first = lanes[0]
-        nulls = [lane.null for lane in lanes if lane.null is not None]
         return Lane(
             first.sampling, first.noised, State.cat([lane.state for lane in lanes]), join([lane.given for lane in lanes]),
             join([lane.noise for lane in lanes]),
             {name: join([lane.memory[name] for lane in lanes]) for name in first.memory},
             join([lane.times for lane in lanes]), join([lane.tables for lane in lanes]),
             torch.cat([lane.step for lane in lanes]), torch.cat([lane.steps for lane in lanes]),
-            Condition.cat([lane.asked for lane in lanes]), Condition.cat(nulls) if nulls else None,
+            {name: Condition.cat([lane.asked[name] for lane in lanes]) for name in first.asked},
+            {name: Condition.cat([lane.null[name] for lane in lanes]) for name in first.null},
         )  # fmt: skip
 
     def now(self, stream: str, ahead: int = 0) -> Float[Tensor, "rows 1 1"]:
@@ -174,8 +177,7 @@ class Part:
 
     def condition(self) -> Condition:
         lane = self.walk.lane
-        condition = lane.asked if self.branch.condition == "asked" else lane.null
-        assert condition is not None, "checked by `Engine.add`"
+        condition = (lane.asked if self.branch.condition == "asked" else lane.null)[self.branch.model]
         return condition if self.whole else condition.select(self.index)
 
     def ids(self) -> Int[Tensor, " chosen"]:

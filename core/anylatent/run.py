@@ -295,9 +295,7 @@ class Run:
         places = (uniform(seeds, "asked", 0, 0, 1)[:, 0] * len(known)).long().clamp(max=len(known) - 1)
         return [dict(known[i]) for i in places.tolist()]
 
-    def _making(
-        self, state: State, asked: list[dict[str, Any]], sampling: Sampling, weights: str
-    ) -> Generator[Event, None, Samples]:
+    def _making(self, state: State, asked: list[dict[str, Any]], sampling: Sampling, weights: str) -> Generator[Event, None, Samples]:
         started = time.perf_counter()
         denoiser = self.denoiser(weights)
         engine = Engine(denoiser, sampling.batch)

@@ -1,10 +1,14 @@
 """The engine, with exactly known denoisers: what a row becomes does not depend on who is beside it."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import pytest
 import torch
 
 from anylatent.corrections.clip import Clip
 from anylatent.engine import Engine, Request, sample
+from anylatent.guidance.base import Branch, Guidance, Moment
 from anylatent.guidance.classifier_free import ClassifierFree
 from anylatent.paths import EDM, Cosine, Rectified
 from anylatent.sampling import Sampling, StreamSampling
@@ -131,3 +135,34 @@ def test_samples_of_a_discrete_oracle_have_its_distribution() -> None:
     torch.testing.assert_close(values, atoms[nearest], atol=1e-2, rtol=0)
     variation = 0.5 * (torch.bincount(nearest, minlength=4) / 2000 - weights).abs().sum()
     assert variation < 0.05
+
+
+class Weaker(Guidance, kind="weaker"):
+    """Away from another denoiser's prediction (as autoguidance, Karras et al. 2024, 2406.02507), for the test."""
+
+    def models(self) -> tuple[str, ...]:
+        return ("weak",)
+
+    def plan(self, moment: Moment) -> list[Branch]:
+        return [Branch("asked"), Branch("weak", model="weak")]
+
+    def combine(self, predictions: Mapping[str, torch.Tensor], moment: Moment) -> torch.Tensor:
+        return predictions["asked"] + 0.5 * (predictions["asked"] - predictions["weak"])
+
+
+def test_a_guidance_can_ask_another_denoiser() -> None:
+    """Two Gaussians of one mean: the guided prediction is known; each denoiser is asked once a step, and a missing one is named."""
+    strong = MixtureOracle.gauss(Rectified(), torch.zeros(2, 2), 1.0)
+    weak = MixtureOracle.gauss(Rectified(), torch.zeros(2, 2), 2.0)
+    sampling = Sampling(steps=5, guidance=Weaker())
+    asked = strong.conditions([{}] * 3)
+    request = Request(strong.layout(range(3)), asked, sampling, beside={"weak": (weak.conditions([{}] * 3), None)})
+    engine = Engine(strong, others={"weak": weak})
+    engine.add(request)
+    done = list(engine.stream())
+    assert strong.calls == weak.calls == 15
+    assert done[0].receipts["engine"]["network_calls"] == 10
+    plain, _ = sample(MixtureOracle.gauss(Rectified(), torch.zeros(2, 2), 1.0), replace(request, sampling=Sampling(steps=5), beside={}))
+    assert (done[0].state["tokens"].values.abs() < plain["tokens"].values[:1].abs()).all(), "the weak one says more: away from it is less"
+    with pytest.raises(ValueError, match="guidance 'weaker' asks the denoiser 'weak': this engine and request have none besides"):
+        Engine(strong).add(request)

@@ -8,32 +8,22 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from small_runs import steps_and_losses, trained
 from torch import nn
-from toys import Toy, Waves, toy_recipe
+from toys import toy_recipe
 
 from anylatent import random
-from anylatent.build import build_denoiser, build_tokenizer, condition_values
-from anylatent.conditioners.standard import ClassConfig, NumberConfig, SequenceConfig
-from anylatent.denoiser import Denoiser
-from anylatent.denoiser_config import DiTConfig
 from anylatent.files import read_tensors
-from anylatent.objective import Objective
-from anylatent.recipe.model import Recipe
-from anylatent.tokenizers.autoencoder import AutoencoderConfig
-from anylatent.tokenizers.grid import GridConfig
 from anylatent.training import checkpoint
 from anylatent.training.averages import Averages, average_name
 from anylatent.training.config import Training
-from anylatent.training.courses import DenoiserCourse, TokenizerCourse
 from anylatent.training.events import Note, Saved, Stage, Step
-from anylatent.training.latents import Latents, encode
-from anylatent.training.method import Denoise, Lesson, Method
 from anylatent.training.order import Order
 from anylatent.training.trainer import (
     Course,
@@ -41,7 +31,6 @@ from anylatent.training.trainer import (
     Log,
     _gradients,
     learning_rate,
-    make_accelerator,
     make_optimizer,
     train,
     uses_bfloat16,
@@ -69,21 +58,6 @@ class Line(Course):
 
 
 SHORT = Training(steps=12, batch=6, warmup=2, checkpoint=5, log=1, ema=(0.5, 0.9), learning_rate=0.05)
-
-
-def trained(course: Course, training: Training, folder: Path, stop: int | None = None, seed: int = 0) -> list[Any]:
-    """Train, as far as step `stop`: the events."""
-    events = []
-    generator = train(course, training, folder / "checkpoints", make_accelerator(), seed, Log(folder / "metrics.jsonl"))
-    for event in generator:
-        events.append(event)
-        if isinstance(event, Step) and event.done == stop:
-            generator.close()
-    return events
-
-
-def losses(folder: Path) -> list[tuple[int, float]]:
-    return [(line["step"], line["loss"]) for line in Log(folder / "metrics.jsonl").lines()]
 
 
 # --------------------------------------------------------------------------------------------------------------- order
@@ -186,7 +160,7 @@ def test_events_log_and_checkpoints_tell_what_happened(tmp_path: Path) -> None:
 
 def test_log_and_checkpoints_come_as_often_as_asked_and_at_the_end(tmp_path: Path) -> None:
     events = trained(Line(), SHORT.model_copy(update={"log": 5, "checkpoint": 100}), tmp_path)
-    assert [step for step, _ in losses(tmp_path)] == [5, 10, 12]
+    assert [step for step, _ in steps_and_losses(tmp_path)] == [5, 10, 12]
     assert [event.path.name for event in events if isinstance(event, Saved)] == ["00000012"]
 
 
@@ -198,7 +172,7 @@ def test_a_batch_in_parts_is_the_whole_batch(accumulate: int, tmp_path: Path) ->
     trained(parts, SHORT.model_copy(update={"accumulate": accumulate, "batch": 6}), tmp_path / "parts")
     torch.testing.assert_close(parts.state_dict(), whole.state_dict(), atol=1e-5, rtol=1e-5)
     assert max(len(seen) for seen in parts.seen) == math.ceil(6 / accumulate)
-    for (_, loss), (_, other) in zip(losses(tmp_path / "whole"), losses(tmp_path / "parts"), strict=True):
+    for (_, loss), (_, other) in zip(steps_and_losses(tmp_path / "whole"), steps_and_losses(tmp_path / "parts"), strict=True):
         assert loss == pytest.approx(other, rel=1e-5)
 
 
@@ -289,7 +263,7 @@ def test_interrupted_and_resumed_is_uninterrupted(stop: int, tmp_path: Path) -> 
     kept = (stop - 1) // 5 * 5  # a step is told before its checkpoint is written
     assert events[0] == Stage("line", 12, kept)
     assert (Note(f"resumed line at step {kept} of 12") in events) == (kept > 0)
-    assert losses(tmp_path / "resumed") == losses(tmp_path / "plain")
+    assert steps_and_losses(tmp_path / "resumed") == steps_and_losses(tmp_path / "plain")
     assert resumed.seen == plain.seen[kept:]
     for file in ("trained", "ema-0.5", "ema-0.9", "optimizer"):
         one, two = (read_tensors(tmp_path / name / "checkpoints" / "00000012" / f"{file}.safetensors") for name in ("plain", "resumed"))
@@ -316,10 +290,10 @@ def test_a_line_that_a_crash_cut_short_is_written_again(tmp_path: Path) -> None:
     for cut in (3, len(text.splitlines()[-1]) - 1):
         log.write_text(text[: text.rindex("{")] + text.splitlines()[-1][:cut])
         trained(Line(), SHORT, tmp_path / "cut", stop=9)
-        assert losses(tmp_path / "cut") == losses(tmp_path / "plain")[:9]
+        assert steps_and_losses(tmp_path / "cut") == steps_and_losses(tmp_path / "plain")[:9]
     log.write_text(log.read_text() + '{"stage": "li')
     trained(Line(), SHORT, tmp_path / "cut")
-    assert losses(tmp_path / "cut") == losses(tmp_path / "plain")
+    assert steps_and_losses(tmp_path / "cut") == steps_and_losses(tmp_path / "plain")
 
 
 def test_resuming_one_stage_keeps_the_lines_of_another(tmp_path: Path) -> None:
@@ -363,7 +337,7 @@ def test_a_training_that_diverges_stops_before_anything_is_spoiled(trouble, what
     assert [path.name for path in checkpoint.checkpoints(tmp_path / "checkpoints")] == ["00000005"]
     trained(Line(), SHORT, tmp_path)
     trained(Line(), SHORT, tmp_path / "plain")
-    assert losses(tmp_path) == losses(tmp_path / "plain"), "without the trouble, it goes on as if it had not been"
+    assert steps_and_losses(tmp_path) == steps_and_losses(tmp_path / "plain"), "without the trouble, it goes on as if it had not been"
 
 
 def test_diverging_at_once_says_that_there_is_nothing_yet(tmp_path: Path) -> None:
@@ -373,122 +347,14 @@ def test_diverging_at_once_says_that_there_is_nothing_yet(tmp_path: Path) -> Non
         trained(course, SHORT, tmp_path)
 
 
-# -------------------------------------------------------------------------------------------------------------- denoiser
-
-
-CONDITIONS = {"label": ClassConfig(dropout=0.3), "pitch": NumberConfig(slot="prepend"), "word": SequenceConfig(heads=2)}
-
-
-def denoiser_course(tmp_path: Path, ragged: bool = True, method: Method | None = None, **objective: Any) -> DenoiserCourse:
-    data = Waves(count=24, ragged=ragged)
-    recipe = Recipe(
-        modality=Toy(data=data), tokenizer=GridConfig(patch=(2,)), conditions=CONDITIONS, denoiser=DiTConfig(depth=1, width=16, heads=2),
-        objective=Objective(**objective),
-    )  # fmt: skip
-    dataset = data.build("train")
-    tokenizer = build_tokenizer(recipe, dataset[0].sample)
-    tokenizer.fit([dataset[i].sample for i in range(len(dataset))])
-    *_, latents = encode(dataset, tokenizer, tmp_path)
-    assert isinstance(latents, Latents)
-    asked = condition_values(recipe, dataset)
-    denoiser = build_denoiser(recipe, tokenizer.specs, {name: [row[name] for row in asked] for name in CONDITIONS})
-    with torch.no_grad():  # a readout of zeros would predict 0 for everything
-        for p in denoiser.parameters():
-            p += 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1))
-    return DenoiserCourse(denoiser, latents, asked, method or Denoise(), recipe.objective)
-
-
-@pytest.mark.parametrize("objective", [{}, {"completion": 0.7}, {"prediction": "data"}], ids=str)
-def test_a_rows_loss_is_its_own(objective: dict[str, Any], tmp_path: Path) -> None:
-    """Alone and beside longer rows, with its own noise, time, dropped conditions and kept tokens."""
-    course = denoiser_course(tmp_path, **objective)
-    indices = torch.arange(10)
-    seeds = Order(24, 5).seeds(indices)
-    with torch.no_grad():
-        together, _ = course(indices, seeds, 3)
-        alone = torch.cat([course(indices[i : i + 1], seeds[i : i + 1], 3)[0] for i in range(10)])
-        later, _ = course(indices, seeds, 4)
-    torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-4)
-    assert not torch.isclose(later, together).any(), "each step draws anew"
-
-
-def test_conditions_are_dropped_as_often_as_the_recipe_says(tmp_path: Path) -> None:
-    course = denoiser_course(tmp_path)
-    asked: list[dict[str, Any]] = []
-
-    class Watching(Denoise, kind="test-watching"):
-        def loss(self, roles: Any, objective: Objective, lesson: Lesson) -> Any:
-            asked.extend(lesson.asked)
-            return torch.zeros(len(lesson.asked)), {}
-
-    course._method = Watching()
-    order = Order(24, 0)
-    for step in range(40):
-        indices = order.take(step * 24, 24)
-        course(indices, order.seeds(indices), step)
-    for name, config in CONDITIONS.items():
-        share = sum(name not in row for row in asked) / len(asked)
-        assert share == pytest.approx(config.dropout, abs=4 * (config.dropout * (1 - config.dropout) / len(asked)) ** 0.5)
-
-
-def test_the_loss_falls(tmp_path: Path) -> None:
-    course = denoiser_course(tmp_path, ragged=False)
-    training = Training(steps=80, batch=12, warmup=5, learning_rate=5e-3, checkpoint=100, log=1, ema=())
-    trained(course, training, tmp_path)
-    values = [loss for _, loss in losses(tmp_path)]
-    assert sum(values[-15:]) < 0.75 * sum(values[:15])
-
-
-class WithTeacher(Method, kind="test-with-teacher"):
-    """The student follows a teacher, that takes part and must not learn."""
-
-    trained: ClassVar[frozenset[str]] = frozenset({"student"})
-
-    def roles(self, denoiser: Denoiser) -> dict[str, nn.Module]:
-        return {"student": denoiser, "teacher": copy.deepcopy(denoiser)}
-
-    def loss(self, roles: Mapping[str, nn.Module], objective: Objective, lesson: Lesson) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        total = torch.zeros(len(lesson.clean))
-        for role in ("student", "teacher"):
-            denoiser: Any = roles[role]
-            total = total + objective.loss(denoiser, lesson.clean, denoiser.conditions(lesson.asked), lesson.step)
-        return total, {}
-
-
-def test_frozen_stays_frozen(tmp_path: Path) -> None:
-    """Only the roles that a method names are trained: not a bit of another moves, nor of its averages."""
-    course = denoiser_course(tmp_path, method=WithTeacher())
-    before = copy.deepcopy(course.state_dict())
-    assert all(p.requires_grad == name.startswith("roles.student.") for name, p in course.named_parameters())
-    trained(course, Training(steps=3, batch=4, weight_decay=0.1, checkpoint=10, log=1, ema=(0.5,)), tmp_path)
-    files = {
-        name: read_tensors(tmp_path / "checkpoints" / "00000003" / f"{name}.safetensors") for name in ("trained", "ema-0.5", "optimizer")
-    }
-    moved = {name for name, tensor in course.state_dict().items() if not torch.equal(tensor, before[name])}
-    assert {name.split(".")[1] for name in moved} == {"student"}
-    assert not any(name.startswith("roles.teacher.") for name in files["optimizer"])
-    for name in before:
-        if name.startswith("roles.teacher.") and name in files["ema-0.5"]:
-            assert torch.equal(files["ema-0.5"][name], before[name])
-
-
-def test_bfloat16_computes_in_it_and_keeps_weights_in_float32(tmp_path: Path) -> None:
-    """On the CPU here; close to float32, and not the same."""
-    made = {}
-    for precision in ("float32", "bfloat16"):
-        course = denoiser_course(tmp_path, ragged=False)
-        trained(course, Training(steps=5, batch=8, precision=precision, checkpoint=10, log=1, ema=(0.9,)), tmp_path / precision)
-        assert {p.dtype for p in course.parameters()} == {torch.float32}
-        made[precision] = [loss for _, loss in losses(tmp_path / precision)]
-    assert made["bfloat16"] == pytest.approx(made["float32"], rel=0.05)
-    assert made["bfloat16"] != made["float32"]
+# ------------------------------------------------------------------------------------------------------------- precision
 
 
 def test_precisions_do_not_stick_to_the_process(tmp_path: Path) -> None:
     """A tokenizer in one precision and a denoiser in another are trained in one process, in any order."""
     for number, precision in enumerate(("bfloat16", "float32", "bfloat16")):
         trained(Line(), SHORT.model_copy(update={"precision": precision, "steps": 1}), tmp_path / str(number))
-    one, two, three = ((losses(tmp_path / str(number))) for number in range(3))
+    one, two, three = ((steps_and_losses(tmp_path / str(number))) for number in range(3))
     assert one == three
     assert one != two
 
@@ -502,26 +368,3 @@ def test_bfloat16_is_chosen_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> No
         assert not uses_bfloat16(Training(precision="auto"), 128), "narrow networks lose by it"
         assert uses_bfloat16(Training(precision="bfloat16"), 16)
         assert not uses_bfloat16(Training(precision="float32"), 1024)
-
-
-# ------------------------------------------------------------------------------------------------------------- tokenizer
-
-
-def test_a_tokenizer_is_trained_on_samples_with_noise_of_their_own(tmp_path: Path) -> None:
-    data = Waves(count=24, ragged=True)
-    dataset = data.build("train")
-    config = AutoencoderConfig(inner=GridConfig(patch=(2,)), width=16, heads=2, depth=1)
-    torch.manual_seed(0)
-    tokenizer = config.build(dataset[0].sample, Toy.axes)
-    tokenizer.prepare([dataset[i].sample for i in range(24)])
-    course = TokenizerCourse(tokenizer, dataset)
-    indices, seeds = torch.arange(8), Order(24, 0).seeds(torch.arange(8))
-    with torch.no_grad():
-        now, _ = course(indices, seeds, 0)
-        again, _ = course(indices, seeds, 0)
-        later, _ = course(indices, seeds, 1)
-    assert torch.equal(now, again)
-    assert not torch.isclose(now, later).any(), "each step draws anew"
-    trained(course, Training(steps=40, batch=12, learning_rate=5e-3, warmup=5, checkpoint=100, log=1, ema=()), tmp_path)
-    values = [loss for _, loss in losses(tmp_path)]
-    assert sum(values[-5:]) < 0.7 * sum(values[:5])

@@ -1,6 +1,6 @@
 """The contract of a guidance."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,15 +10,15 @@ from anylatent.types import Bool, Float, Tensor
 
 @dataclass(frozen=True)
 class Branch:
-    """One prediction that a guidance wants, under `condition`, for `rows` (a mask; None: all).
+    """One prediction that a guidance wants, of `model` under `condition`, for `rows` (a mask; None: all).
 
-    Branches of one `key` (a model, and what is changed in it) share a batch, whatever guidance or request wants them.
+    Branches of one model share a batch, whatever guidance or request wants them.
     """
 
     name: str
     condition: Literal["asked", "null"] = "asked"
     rows: Bool[Tensor, " rows"] | None = None
-    key: str = "main"
+    model: str = "main"
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,10 @@ class Guidance(Node, family="guidance"):
     def needs_null(self) -> bool:
         """Whether some branch asks under the null condition: the denoiser must have been trained with one."""
         return False
+
+    def models(self) -> Collection[str]:
+        """The denoisers besides the main one that its branches ask, by the name that the engine knows them by."""
+        return ()
 
     def plan(self, moment: Moment) -> Sequence[Branch]:
         """The branches of this moment; the first is the conditional prediction of all rows."""
