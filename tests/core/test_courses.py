@@ -151,6 +151,7 @@ def test_a_tokenizer_is_trained_on_samples_with_noise_of_their_own(tmp_path: Pat
         now, _ = course(indices, seeds, 0)
         again, _ = course(indices, seeds, 0)
         later, _ = course(indices, seeds, 1)
+        course(indices, seeds, 10_000_000)  # a late step's number is large, and no overflow
     assert torch.equal(now, again)
     assert not torch.isclose(now, later).any(), "each step draws anew"
     trained(course, Training(steps=40, batch=12, learning_rate=5e-3, warmup=5, checkpoint=100, log=1, ema=()), tmp_path)

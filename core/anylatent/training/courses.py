@@ -29,7 +29,7 @@ class TokenizerCourse(Course):
         self, indices: Int[Tensor, " rows"], seeds: Int[Tensor, " rows"], step: int
     ) -> tuple[Float[Tensor, " rows"], Mapping[str, Tensor]]:
         # The step is mixed into the seeds: a tokenizer's loss is a function of samples and seeds alone.
-        mixed = (seeds + step * 0x2545F4914F6CDD1) & 0x7FFFFFFFFFFFFFFF
+        mixed = (seeds + (step * 0x2545F4914F6CDD1 & 0x7FFFFFFFFFFFFFFF)) & 0x7FFFFFFFFFFFFFFF
         return self.tokenizer.loss([self._dataset[i].sample for i in indices.tolist()], mixed)
 
 

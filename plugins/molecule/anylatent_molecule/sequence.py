@@ -41,7 +41,7 @@ class SequenceTokenizer(Tokenizer):
         width, channels = config.width, config.channels
         self.facts = {"vocabulary": [], "merges": []}
         self._remembered: dict[str, list[int]] = {}
-        self.embed = nn.Embedding(config.vocabulary, width)
+        self.embed = PieceEmbedding(config.vocabulary, width)
         self.past = CausalBlock(width, kernel=5)
         self.posterior = nn.Linear(width, 2 * channels)
         self.statistics = Statistics(channels)
@@ -77,6 +77,7 @@ class SequenceTokenizer(Tokenizer):
     def restore(self, facts: Mapping[str, Any]) -> None:
         super().restore(facts)
         self._remembered.clear()
+        self.embed.compose([symbols.parts(piece, self.config.representation) for piece in self.facts["vocabulary"]])
 
     def fit(self, samples: Sequence[Molecule]) -> None:
         """Latent statistics, and how long molecules are."""
@@ -244,6 +245,37 @@ class SequenceTokenizer(Tokenizer):
             return logits.argmax(-1)
         gumbel = -(-random.uniform(seeds, "molecule.selfies/decoder", i, 0, logits.shape[1]).log()).log()
         return (logits / self.config.temperature + gumbel).argmax(-1)
+
+
+class PieceEmbedding(nn.Module):
+    """Vectors of pieces, made of the symbols in them: their mean, the first and the last, and something of the piece's own.
+
+    So pieces that are alike in composition, or fit the same neighbours, are near each other from the start, and a denoiser
+    has less to learn than of arbitrary codes.
+    """
+
+    parts: Tensor
+
+    def __init__(self, pieces: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("parts", torch.zeros(pieces, 3 * pieces), persistent=False)
+        self.made = nn.Linear(3 * pieces, width, bias=False)
+        nn.init.normal_(self.made.weight)
+        self.own = nn.Embedding(pieces, width)
+        nn.init.normal_(self.own.weight, std=0.1)
+
+    def compose(self, texts: Sequence[Sequence[str]]) -> None:
+        """`texts`: the symbols of each piece."""
+        singles = {symbol: i for i, symbol in enumerate(sorted({symbol for text in texts for symbol in text}))}
+        size = self.own.num_embeddings
+        self.parts.zero_()
+        for row, text in zip(self.parts, texts, strict=False):
+            for symbol in text:
+                row[singles[symbol]] += 1 / len(text) ** 0.5
+            row[size + singles[text[0]]] = row[2 * size + singles[text[-1]]] = 1
+
+    def forward(self, ids: Int[Tensor, "rows tokens"]) -> Float[Tensor, "rows tokens width"]:
+        return (self.made(self.parts) + self.own.weight)[ids]
 
 
 class CausalBlock(nn.Module):

@@ -13,7 +13,16 @@ _SMILES_SYMBOL = re.compile(r"\[[^\]]+\]|Br|Cl|%\d{2}|.")
 
 def split(smiles: str, representation: Representation) -> tuple[str, ...]:
     """The symbols of a SMILES text. Errors: `ValueError` if SELFIES cannot write it."""
-    return selfies_of(smiles) if representation == "selfies" else tuple(_SMILES_SYMBOL.findall(smiles))
+    return selfies_of(smiles) if representation == "selfies" else parts(smiles, "smiles")
+
+
+def parts(text: str, representation: Representation) -> tuple[str, ...]:
+    """The symbols of a text in that representation."""
+    if representation == "smiles":
+        return tuple(_SMILES_SYMBOL.findall(text))
+    import selfies
+
+    return tuple(selfies.split_selfies(text))
 
 
 def selfies_of(smiles: str) -> tuple[str, ...]:
