@@ -197,7 +197,7 @@ class SequenceTokenizer(Tokenizer):
         """Mean and log variance of each token."""
         mean, log_variance = self.posterior(self.past(self.embed(ids) * mask[..., None])).float().chunk(2, -1)
         # Bounded: else the encoder outshouts the noise instead of telling tokens apart.
-        return F.rms_norm(mean, mean.shape[-1:]), log_variance.clamp(-8, 2)
+        return mean.tanh(), log_variance.clamp(-8, 2)
 
     def _read(
         self, latents: Float[Tensor, "rows tokens channels"], level: Float[Tensor, "rows tokens 1"], mask: Bool[Tensor, "rows tokens"]
