@@ -98,13 +98,13 @@ def _permuted(sample: Molecule, order: list[int]) -> Molecule:
 
 @pytest.fixture(scope="module")
 def trained() -> tuple[SequenceTokenizer, list[Molecule]]:
-    """A small tokenizer trained for a few seconds, and held-out molecules whose symbols it knows."""
+    """A small tokenizer with room in its tokens, trained for a few seconds, and held-out molecules whose symbols it knows."""
     data = Nci(rows=1500, max_atoms=14, max_symbols=24, elements=("C", "N", "O"))
     train, test = data.build("train"), data.build("test")
     samples = [train[i].sample for i in range(len(train))]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        tokenizer = SequenceConfig(vocabulary=48, width=64).build(samples[0])
+        tokenizer = SequenceConfig(vocabulary=48, width=64, channels=16, noise=1.0).build(samples[0])
     tokenizer.prepare(samples)
     optimizer = torch.optim.AdamW(tokenizer.parameters(), lr=4e-3)
     order = torch.Generator().manual_seed(0)
