@@ -24,16 +24,16 @@ class SequenceConfig(TokenizerConfig, kind="molecule.selfies"):
     representation: Representation = Field(default="selfies", description="How molecules are written.")
     merge: bool = Field(default=True, description="Merge symbols that often follow each other into one piece (byte-pair encoding).")
     vocabulary: int = Field(default=128, ge=4, description="Room for different pieces; data with more single symbols are refused.")
-    channels: int = Field(default=8, ge=1, description="Numbers a token: C of the latent stream.")
+    channels: int = Field(default=12, ge=1, description="Numbers a token: C of the latent stream.")
     width: int = Field(default=128, ge=8, description="Width of encoder and decoder.")
     depth: int = Field(default=2, ge=0, description="Convolutions with which the decoder looks around.")
     kl: float = Field(default=1e-2, ge=0, description="Weight of the posterior's divergence from the standard normal.")
-    noise: float = Field(default=1.5, ge=0, description="Training decodes latents with up to this much noise, in standard deviations.")
+    noise: float = Field(default=2.0, ge=0, description="Training decodes latents with up to this much noise, in standard deviations.")
     doubt: float = Field(
         default=0.5, ge=0, description="How noisy the decoder takes latents to be: the more, the more it follows what is usual."
     )
     temperature: float = Field(default=0.0, ge=0, description="Of the decoder: 0 says the likeliest piece, 1 draws by the row's seed.")
-    train: Training = Training(steps=400, batch=64, learning_rate=2e-3, warmup=20, decay="cosine", ema=())
+    train: Training = Training(steps=500, batch=64, learning_rate=3e-3, warmup=20, decay="cosine", ema=())
 
     def build(self, example: Any, axes: tuple[AxisSpec, ...] = ()) -> "SequenceTokenizer":
         from anylatent_molecule.sequence import SequenceTokenizer

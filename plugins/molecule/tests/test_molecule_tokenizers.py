@@ -106,14 +106,16 @@ def trained() -> tuple[SequenceTokenizer, list[Molecule]]:
         torch.manual_seed(0)
         tokenizer = SequenceConfig(vocabulary=48, width=64, channels=16, noise=1.0).build(samples[0])
     tokenizer.prepare(samples)
-    optimizer = torch.optim.AdamW(tokenizer.parameters(), lr=4e-3)
+    optimizer = torch.optim.AdamW(tokenizer.parameters(), lr=6e-3)
+    fading = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, 250)
     order = torch.Generator().manual_seed(0)
-    for step in range(150):
+    for step in range(250):
         batch = torch.randint(len(samples), (64,), generator=order).tolist()
         loss, _ = tokenizer.loss([samples[i] for i in batch], torch.tensor([random.seed_of(step, i) for i in batch]))
         optimizer.zero_grad()
         loss.mean().backward()
         optimizer.step()
+        fading.step()
     tokenizer.eval().requires_grad_(False)
     tokenizer.fit(samples)
     known = set(tokenizer.facts["vocabulary"])
@@ -149,7 +151,7 @@ def test_whatever_is_decoded_is_a_molecule(trained: tuple[SequenceTokenizer, lis
 def test_a_warm_decoder_draws_by_row_seed(trained: tuple[SequenceTokenizer, list[Molecule]]) -> None:
     """At temperature 1 two seeds say different molecules, and a row says the same alone and in any company."""
     tokenizer, _ = trained
-    warm = SequenceConfig(vocabulary=48, width=64, temperature=1.0, doubt=1.5).build(Molecule.of("C"))
+    warm = SequenceConfig(vocabulary=48, width=64, channels=16, temperature=1.0, doubt=1.5).build(Molecule.of("C"))
     warm.restore(tokenizer.facts)
     warm.load_state_dict(tokenizer.state_dict())
     warm.eval()
