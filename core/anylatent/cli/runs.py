@@ -111,7 +111,8 @@ def edit(
     node = requests.editor(editor, change)
     opened = _open(folder)
     target = _new_folder(out, opened.folder / "edited")
-    samples = requests.given_samples(opened, given, from_data)
+    # An editor may bring its own (a fragment, say): then a count says enough, and one that needs samples refuses.
+    samples = requests.given_samples(opened, given, from_data) if given or from_data or not count else []
     asked = requests.conditions(opened.recipe, condition)
     changes = requests.changes(solver, guidance)
     with watching() as watch:
