@@ -90,13 +90,14 @@ class SequenceTokenizer(Tokenizer):
     def loss(self, samples: Sequence[Molecule], seeds: Tensor) -> tuple[Float[Tensor, " rows"], Mapping[str, Tensor]]:
         """Nats a piece of saying the molecule from noisy latents, plus the weighted divergence of the posterior, a channel.
 
-        Each row has its own level of noise, uniform up to `noise`, and the decoder is told.
+        Each row has its own level of noise, up to `noise` and mostly low (else pieces that are alike are never told apart), and
+        the decoder knows it.
         """
         ids, mask = self._batch(samples)
         mean, log_variance = self._posterior(ids, mask)
         shape = ids.shape[1], self.config.channels
         latents = mean + (0.5 * log_variance).exp() * random.normal(seeds, "molecule.selfies/posterior", 0, 0, *shape)
-        level = self.config.noise * random.uniform(seeds, "molecule.selfies/level", 0, 0, 1)[..., None].expand(-1, shape[0], 1)
+        level = self.config.noise * random.uniform(seeds, "molecule.selfies/level", 0, 0, 1).square()[..., None].expand(-1, shape[0], 1)
         latents = latents + level * random.normal(seeds, "molecule.selfies/noise", 0, 0, *shape)
         logits = self._say(latents, level, ids, mask)
         count = mask.sum(1)
@@ -113,7 +114,8 @@ class SequenceTokenizer(Tokenizer):
     def decode(self, state: State) -> list[Molecule]:
         stream = state[STREAM]
         with torch.no_grad():
-            ids = self._speak(self.statistics.restore(stream.values), stream.mask, state.seeds)
+            latents = self.statistics.restore(stream.values)
+            ids = self._speak(latents, stream.mask, state.seeds, self._given(latents, stream.keep & stream.mask))
         vocabulary = self.facts["vocabulary"]
         texts = ("".join(vocabulary[i] for i in row[valid].tolist()) for row, valid in zip(ids.cpu(), stream.mask.cpu(), strict=True))
         return [_molecule(text, self.config.representation) for text in texts]
@@ -225,17 +227,39 @@ class SequenceTokenizer(Tokenizer):
         unused = torch.arange(self.config.vocabulary, device=x.device) >= len(self.facts["vocabulary"])
         return self.readout(x).float().masked_fill(unused, -torch.inf)
 
+    def _given(self, latents: Float[Tensor, "rows tokens channels"], keep: Bool[Tensor, "rows tokens"]) -> Int[Tensor, "rows tokens"]:
+        """The pieces of a kept beginning, -1 elsewhere: the one, piece after piece, whose token is the kept one.
+
+        The encoder looks back only and has no noise here, so this is exact; the decoder, made to doubt, would not be.
+        """
+        given = torch.full(keep.shape, -1, device=keep.device)
+        beginning = keep.long().cumprod(1).bool()
+        pieces = torch.arange(len(self.facts["vocabulary"]), device=keep.device)
+        for i in range(int(beginning.sum(1).max())):
+            rows = beginning[:, i].nonzero()[:, 0]
+            before = given[rows, :i].repeat_interleave(len(pieces), 0)
+            tried = torch.cat((before, pieces.repeat(len(rows))[:, None]), 1)
+            tokens, _ = self._posterior(tried, torch.ones_like(tried, dtype=torch.bool))
+            away = (tokens[:, -1].unflatten(0, (len(rows), -1)) - latents[rows, i][:, None]).square().sum(-1)
+            given[rows, i] = away.argmin(1)
+        return given
+
     def _speak(
-        self, latents: Float[Tensor, "rows tokens channels"], mask: Bool[Tensor, "rows tokens"], seeds: Int[Tensor, " rows"]
+        self,
+        latents: Float[Tensor, "rows tokens channels"],
+        mask: Bool[Tensor, "rows tokens"],
+        seeds: Int[Tensor, " rows"],
+        given: Int[Tensor, "rows tokens"],
     ) -> Int[Tensor, "rows tokens"]:
-        """Piece after piece, given all latents and what was said."""
+        """Piece after piece, given all latents and what was said; `given` pieces (not -1) are said as they are."""
         read = self._read(latents, torch.full_like(latents[..., :1], self.config.doubt), mask)
         last = torch.full((len(read), 1), self.config.vocabulary, device=read.device)
         memory: Tensor | None = None
         said = []
         for i in range(read.shape[1]):
             spoken, memory = self.recurrence(torch.cat((read[:, i : i + 1], self.said(last)), -1), memory)
-            last = self._choose(self._logits(torch.cat((spoken[:, 0], read[:, i]), -1)), seeds, i)[:, None]
+            chosen = self._choose(self._logits(torch.cat((spoken[:, 0], read[:, i]), -1)), seeds, i)
+            last = torch.where(given[:, i] < 0, chosen, given[:, i])[:, None]
             said.append(last)
         return torch.cat(said, 1)
 
@@ -262,7 +286,7 @@ class PieceEmbedding(nn.Module):
         self.made = nn.Linear(3 * pieces, width, bias=False)
         nn.init.normal_(self.made.weight)
         self.own = nn.Embedding(pieces, width)
-        nn.init.normal_(self.own.weight, std=0.1)
+        nn.init.normal_(self.own.weight, std=0.5)
 
     def compose(self, texts: Sequence[Sequence[str]]) -> None:
         """`texts`: the symbols of each piece."""

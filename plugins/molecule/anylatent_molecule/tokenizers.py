@@ -24,7 +24,7 @@ class SequenceConfig(TokenizerConfig, kind="molecule.selfies"):
     representation: Representation = Field(default="selfies", description="How molecules are written.")
     merge: bool = Field(default=True, description="Merge symbols that often follow each other into one piece (byte-pair encoding).")
     vocabulary: int = Field(default=128, ge=4, description="Room for different pieces; data with more single symbols are refused.")
-    channels: int = Field(default=12, ge=1, description="Numbers a token: C of the latent stream.")
+    channels: int = Field(default=16, ge=1, description="Numbers a token: C of the latent stream.")
     width: int = Field(default=128, ge=8, description="Width of encoder and decoder.")
     depth: int = Field(default=2, ge=0, description="Convolutions with which the decoder looks around.")
     kl: float = Field(default=1e-2, ge=0, description="Weight of the posterior's divergence from the standard normal.")

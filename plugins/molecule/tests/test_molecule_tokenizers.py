@@ -307,3 +307,20 @@ def test_too_many_neighbours_are_refused() -> None:
     places = np.array([[0.0, 0, 0], [1.5, 0, 0], [-1.5, 0, 0], [0, 1.5, 0], [0, -1.5, 0], [0, 0, 1.5]])
     with pytest.raises(ValueError, match="Explicit valence for atom # 0 C, 5, is greater than permitted"):
         bonds.perceive(bonds.Atoms(("C",) * 6, (0,) * 6, (0,) + (3,) * 5, places))
+
+
+def test_a_kept_beginning_is_said_as_it_was_given(trained: tuple[SequenceTokenizer, list[Molecule]]) -> None:
+    """Whatever the other tokens are, and however much the decoder doubts: every molecule holds the fragment."""
+    from rdkit import Chem
+
+    tokenizer, _ = trained
+    doubtful = SequenceConfig(vocabulary=48, width=64, channels=16, temperature=1.0, doubt=1.5).build(Molecule.of("C"))
+    doubtful.restore(tokenizer.facts)
+    doubtful.load_state_dict(tokenizer.state_dict())
+    for fragment in ("c1ccccc1", "CC(=O)N"):
+        state = doubtful.eval().start(fragment, torch.arange(20), atoms=5)
+        stream = state["symbols"]
+        noise = state.noise("symbols", 0, 0) * stream.mask[..., None]
+        state = state.with_values({"symbols": torch.where(stream.keep[..., None], stream.values, noise)})
+        pattern = Chem.MolFromSmiles(fragment)
+        assert all(Chem.MolFromSmiles(molecule.smiles).HasSubstructMatch(pattern) for molecule in doubtful.decode(state))
