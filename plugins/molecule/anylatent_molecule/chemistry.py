@@ -56,6 +56,14 @@ def closed_shell(mol: "Mol") -> "Mol":
     return closed.GetMol()
 
 
+def holds(mol: "Mol", fragment: "Mol") -> bool:
+    """Whether the fragment's atoms and bonds are in the molecule, with the orders (and aromaticity) that they have there."""
+    from rdkit import rdBase
+
+    with rdBase.BlockLogs():
+        return bool(mol.HasSubstructMatch(fragment))
+
+
 def properties(mol: "Mol") -> dict[str, float]:
     """`PROPERTIES` of a molecule: logP (Wildman & Crippen 1999), QED (Bickerton et al. 2012), weight, rings (SSSR)."""
     from rdkit import rdBase

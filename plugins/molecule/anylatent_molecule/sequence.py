@@ -115,10 +115,14 @@ class SequenceTokenizer(Tokenizer):
         stream = state[STREAM]
         with torch.no_grad():
             latents = self.statistics.restore(stream.values)
-            ids = self._speak(latents, stream.mask, state.seeds, self._given(latents, stream.keep & stream.mask))
+            given = self._given(latents, stream.keep & stream.mask)
+            ids = self._speak(latents, stream.mask, state.seeds, given)
         vocabulary = self.facts["vocabulary"]
-        texts = ("".join(vocabulary[i] for i in row[valid].tolist()) for row, valid in zip(ids.cpu(), stream.mask.cpu(), strict=True))
-        return [_molecule(text, self.config.representation) for text in texts]
+        made = []
+        for row, valid, kept in zip(ids.cpu(), stream.mask.cpu(), (given >= 0).sum(1).tolist(), strict=True):
+            said = [vocabulary[i] for i in row[valid].tolist()]
+            made.append(_molecule("".join(said[:kept]), "".join(said[kept:]), self.config.representation))
+        return made
 
     def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: int | None = None) -> State:
         """Sizes are drawn given `logp`, `qed`, `weight`, `rings` where a row is asked for them."""
@@ -336,7 +340,19 @@ def _mask(lengths: Iterable[int], device: torch.device) -> Bool[Tensor, "rows to
     return torch.arange(int(sizes.max()), device=device) < sizes[:, None]
 
 
-def _molecule(text: str, representation: symbols.Representation) -> Molecule:
+def _molecule(kept: str, said: str, representation: symbols.Representation) -> Molecule:
+    """What a text says, whose beginning was kept; not valid if that is no molecule.
+
+    In SELFIES, a ring that is closed onto the kept beginning may raise the order of its bonds (a benzene becomes a cumulene). If
+    the beginning's structure is gone, the rest is read without its rings: then it only hangs from the last kept atom.
+    """
+    molecule = _read(kept + said, representation)
+    if kept and representation == "selfies" and molecule.valid and not chemistry.holds(molecule.mol(), _read(kept, representation).mol()):
+        return _read(kept + "".join(symbol for symbol in symbols.parts(said, representation) if "Ring" not in symbol), representation)
+    return molecule
+
+
+def _read(text: str, representation: symbols.Representation) -> Molecule:
     """What the text says; not valid if that is no molecule.
 
     SELFIES writes a charged atom with the hydrogens it had in training: with fewer neighbours it would be a radical, which

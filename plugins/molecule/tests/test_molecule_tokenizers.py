@@ -318,7 +318,7 @@ def test_a_kept_beginning_is_said_as_it_was_given(trained: tuple[SequenceTokeniz
     doubtful.restore(tokenizer.facts)
     doubtful.load_state_dict(tokenizer.state_dict())
     for fragment in ("c1ccccc1", "CC(=O)N"):
-        state = doubtful.eval().start(fragment, torch.arange(20), atoms=5)
+        state = doubtful.eval().start(fragment, torch.arange(300), atoms=5)
         stream = state["symbols"]
         noise = state.noise("symbols", 0, 0) * stream.mask[..., None]
         state = state.with_values({"symbols": torch.where(stream.keep[..., None], stream.values, noise)})
