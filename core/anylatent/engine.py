@@ -25,7 +25,8 @@ class Request:
     """Rows to make: an empty (or partly given) state, what they are asked to be, and how they are sampled.
 
     `state.keep` tokens hold given clean values; they are kept as clean tokens of time 0, or with `noised` (for a
-    denoiser that was not trained to complete) as tokens noised to each step's time. `begin` < 1 starts from the state's
+    denoiser that was not trained to complete) as tokens noised to each step's time. Tokens whose time is 1 are absent:
+    they are not made, and the others see the prior in their place at every step. `begin` < 1 starts from the state's
     clean values noised to that time instead of from the prior.
     """
 
@@ -131,6 +132,8 @@ class Engine:
             clean = stream.values if request.begin < 1 else torch.zeros_like(stream.values)
             begun[name] = path.corrupt(clean, noise[name], times[name][:, :1, None])
             memory[name] = solver.memory(stream.values)
+            if spec.given:
+                state = state.with_kept(name, stream.mask)
         given = {name: state[name].values for name in begun}
         encoded = {"main": (request.condition, request.null), **request.beside}
         asked = {name: self._prepare(name, times, condition) for name, (condition, _) in encoded.items()}

@@ -1,9 +1,11 @@
 """Files that are written whole or not at all, and tensors that are read with suspicion."""
 
 import hashlib
+import io
 import json
 import os
 import shutil
+import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -143,3 +145,23 @@ def sha256_of(path: Path) -> str:
         for block in iter(lambda: stream.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
+
+
+def debian_tar(path: Path) -> tarfile.TarFile:
+    """The files that a .deb archive would install, as an open tar. Errors: `DamagedFile` if it is none.
+
+    A .deb is an `ar` archive (deb(5)): 8 bytes of magic, then members, each with a header of 60 bytes, padded to 2 bytes.
+    """
+    content = path.read_bytes()
+    at = 8
+    while content.startswith(b"!<arch>\n") and at + 60 <= len(content):
+        name, size = content[at : at + 16].decode("ascii", "replace").strip(" /"), content[at + 48 : at + 58]
+        if not size.strip().isdigit():
+            break
+        if name.startswith("data.tar"):
+            try:
+                return tarfile.open(fileobj=io.BytesIO(content[at + 60 : at + 60 + int(size)]))
+            except tarfile.TarError as error:
+                raise DamagedFile(f"{path}: the archive in it cannot be read ({error})") from error
+        at += 60 + int(size) + int(size) % 2
+    raise DamagedFile(f"{path} is no Debian package: expected an `ar` archive with a member data.tar")

@@ -127,14 +127,19 @@ class Walk:
     def state(self) -> State:
         """The lane's state as it is asked: values and times of the queries, given tokens in their place."""
         lane, state = self.lane, self.lane.state
+        always = {spec.name for spec in self.denoiser.specs if spec.given}
         for name, query in self._asked.items():
-            stream, t = state[name], query.t.expand(-1, state[name].shape[1], 1)
-            given = lane.given[name]
-            if lane.noised:
-                given = self.denoiser.path(name).corrupt(given, lane.noise[name], t)
+            stream, path, t = state[name], self.denoiser.path(name), query.t.expand(-1, state[name].shape[1], 1)
+            absent = (stream.time == 1)[..., None]
+            given, noised = lane.given[name], lane.noised and name not in always
+            if noised:
+                given = path.corrupt(given, lane.noise[name], t)
             x = torch.where(stream.keep[..., None], given, query.x)
+            if absent.any():
+                t = torch.where(absent, 1.0, t)
+                x = torch.where(absent, path.corrupt(torch.zeros_like(x), lane.noise[name], t), x)
             state = state.with_values({name: x})
-            if lane.noised:
+            if noised:
                 state = state.with_kept(name, torch.zeros_like(stream.keep))
             state = state.with_time({name: t[..., 0]})
         return state
@@ -150,12 +155,13 @@ class Walk:
         return out
 
     def arrived(self) -> Lane:
-        """The lane one step on: given tokens as they were given, padding zero."""
+        """The lane one step on: given (and absent) tokens as they came, padding zero."""
         lane = self.lane
         values = {}
         for name, x in self.values.items():
             stream = lane.state[name]
-            values[name] = torch.where(stream.keep[..., None], lane.given[name], x) * stream.mask[..., None]
+            held = (stream.keep | (stream.time == 1))[..., None]
+            values[name] = torch.where(held, lane.given[name], x) * stream.mask[..., None]
         return replace(lane, state=lane.state.with_values(values), memory=self.memory, step=lane.step + 1)
 
 

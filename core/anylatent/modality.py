@@ -33,6 +33,14 @@ class Modality(Node, family="modality"):
         """A sample from a user's file. Errors: `ValueError` naming the file and what was expected."""
         raise NotImplementedError
 
+    def events(self, sample: Any) -> list[float]:
+        """When something happens in a sample that lasts, in seconds from its beginning, in order.
+
+        Two parts of a joint sample that mean the same events can be compared by it. Errors: `ValueError` if the modality
+        knows of none.
+        """
+        raise ValueError(f"the modality '{self.kind}' does not know when something happens in a sample")
+
     def identity(self, sample: Any) -> str:
         """A text that is equal for samples that are the same thing (to count distinct and novel ones)."""
         raise NotImplementedError

@@ -83,7 +83,18 @@ class Objective(Node):
     together: bool = Field(
         default=True, description="Whether all streams of a row share one quantile of their times; if not, each draws its own."
     )
+    given: float = Field(
+        default=0.0, ge=0, le=1, description="Of several streams: share of rows that see a stream whole and clean, to learn what goes with it."
+    )
+    absent: float = Field(
+        default=0.0, ge=0, le=1, description="Of several streams: share of rows that see nothing of a stream, to learn to do without it."
+    )
     streams: dict[str, StreamObjective] = Field(default={}, description="What differs, by stream.")
+
+    @property
+    def completes(self) -> bool:
+        """Whether training sees given tokens as they will be given: clean, at time 0."""
+        return self.completion > 0 or self.given > 0
 
     @model_validator(mode="after")
     def _suits(self) -> "Objective":
@@ -91,6 +102,8 @@ class Objective(Node):
         for path, times in ((self.path, self.times), *own):
             if isinstance(times, LogNormalTimes) and not isinstance(path, GaussianPath):
                 raise ValueError(f"times 'log-normal' need a Gaussian path, given '{path.kind}'")
+        if self.given + self.absent > 1:
+            raise ValueError(f"shares of rows: given {self.given} and absent {self.absent} are more than all of them")
         return self
 
     def of(self, stream: str) -> tuple[Path, Prediction]:
@@ -104,14 +117,17 @@ class Objective(Node):
 
         targets: dict[str, Tensor] = {}
         noised, times = clean, {}
+        whole, nothing = self._roles(clean, denoiser, step)
         for spec in denoiser.specs:
             stream, (path, prediction) = clean[spec.name], self.of(spec.name)
             rows, tokens, _ = stream.shape
             shared = "times" if self.together else f"times/{spec.name}"
             density = self.streams.get(spec.name, StreamObjective()).times or self.times
             t = density.times(random.uniform(clean.seeds, shared, step, 0, 1)[:, 0], path)
-            keep = stream.keep | self._kept(clean, spec.name, step)
+            given = whole.get(spec.name, torch.tensor(spec.given, device=t.device))
+            keep = stream.keep | self._kept(clean, spec.name, step) | (given[..., None] & stream.mask)
             x1 = path.prior(spec, clean.noise(spec.name, step, 0), stream.mask)
+            t = t.masked_fill(nothing[spec.name], 1.0) if spec.name in nothing else t
             t = t[:, None, None].expand(rows, tokens, 1).masked_fill(keep[..., None], 0.0)
             times[spec.name] = t[..., 0]
             inside = t.masked_fill(keep[..., None], 0.5)
@@ -119,6 +135,22 @@ class Objective(Node):
             noised = noised.with_values({spec.name: path.corrupt(stream.values, x1, t)})
             noised = noised.with_kept(spec.name, keep)
         return noised.with_time(times), targets
+
+    def _roles(self, clean: "State", denoiser: "Denoiser", step: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """By stream, the rows that are given it whole, and the rows that have nothing of it; each row has one left to make."""
+        from anylatent import random
+
+        names = [spec.name for spec in denoiser.specs if not spec.given]
+        if len(names) < 2 or not self.given + self.absent:
+            return {}, {}
+        drawn = random.uniform(clean.seeds, "roles", step, 0, len(names) + 1)
+        made = (drawn[:, 0] * len(names)).long()
+        whole, nothing = {}, {}
+        for index, name in enumerate(names):
+            u, other = drawn[:, index + 1], made != index
+            whole[name] = other & (u < self.given)
+            nothing[name] = other & (u >= self.given) & (u < self.given + self.absent)
+        return whole, nothing
 
     def _kept(self, clean: "State", stream: str, step: int) -> Tensor:
         """Random tokens to keep, in a share `completion` of the rows: each row with its own fraction."""
@@ -132,13 +164,13 @@ class Objective(Node):
         return scattered & (chosen < self.completion)[:, None] & clean[stream].mask
 
     def loss(self, denoiser: "Denoiser", clean: "State", condition: "Condition", step: int) -> Float[Tensor, " rows"]:
-        """The loss of each row: squared error of the prediction, mean over channels and over tokens that are not given."""
+        """The loss of each row: squared error of the prediction, mean over channels and over tokens that are neither given nor absent."""
         noised, targets = self.corrupt(clean, denoiser, step)
         predictions = denoiser.predict(noised, condition)
         total = torch.zeros(len(clean), device=clean.device)
         for name, target in targets.items():
             stream = noised[name]
-            counts = (stream.mask & ~stream.keep).float()
+            counts = (stream.mask & ~stream.keep & (stream.time < 1)).float()
             error = (predictions[name].float() - target).square().mean(-1)
             own = self.streams.get(name, StreamObjective()).weight
             total = total + own * (error * counts).sum(1) / counts.sum(1).clamp(min=1)

@@ -3,7 +3,7 @@
 import platform
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +19,8 @@ from anylatent.conditioners.base import Conditioner
 from anylatent.data import Dataset, cache_folder
 from anylatent.denoiser import Denoiser
 from anylatent.editing.base import Editor
-from anylatent.engine import Engine, Request, receipts
+from anylatent.engine import receipts
+from anylatent.generation import RowGenerator, gathered
 from anylatent.guidance.base import Guidance
 from anylatent.guidance.classifier_free import ClassifierFree
 from anylatent.metrics.base import Evidence, Measure, TooFewSamples
@@ -67,6 +68,7 @@ class Run:
 
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         self.folder, self.recipe = folder, recipe
+        self._loaded: tuple[tuple[Path, str], Denoiser] | None = None
 
     @staticmethod
     def create(recipe: Recipe, folder: Path | str) -> "Run":
@@ -137,6 +139,8 @@ class Run:
         weights = weights or self.recipe.sample.weights or (averages[-1] if averages else "trained")
         if weights not in ("trained", *averages):
             raise ValueError(f"there are no weights '{weights}': this run keeps {', '.join(['trained', *averages])}")
+        if self._loaded and self._loaded[0] == (found, weights):
+            return self._loaded[1]
         denoiser = build_denoiser(self.recipe, self.tokenizer.specs, self.facts.conditions)
         tensors = files.read_tensors(found / "trained.safetensors")
         if weights != "trained":
@@ -144,7 +148,8 @@ class Run:
         prefix = "roles.student."
         own = {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
         checkpoint.load_weights(denoiser, own, found)
-        return denoiser.requires_grad_(False).eval().to(device())
+        self._loaded = (found, weights), denoiser.requires_grad_(False).eval().to(device())
+        return self._loaded[1]
 
     # --- training ----------------------------------------------------------------------------------------------
 
@@ -270,7 +275,16 @@ class Run:
         seeds = torch.arange(sampling.seed, sampling.seed + sampling.count)
         state = editor.start(self.tokenizer, given, seeds)
         asked = [{} for _ in range(sampling.count)] if condition is None else self._asked(condition, seeds)
-        return _watched(self._making(state, asked, sampling, weights), watch)
+        made = _watched(self._making(state, asked, sampling, weights), watch)
+        return replace(made, samples=editor.finish(made.samples, given))
+
+    def generator(self, weights: str = "", **changes: Any) -> RowGenerator:
+        """What makes rows of any start state, and stays ready: for a policy, or a metric that needs one. `changes`: of `Sampling`."""
+        return RowGenerator(self.denoiser(weights), self._sampling(None, None, None, None, changes), noised=not self.recipe.objective.completes)
+
+    def generate(self, state: State, conditions: Sequence[Mapping[str, Any]], begin: float = 1.0, **changes: Any) -> State:
+        """The rows of a start state, made (see `RowGenerator`)."""
+        return self.generator(**changes)(state, conditions, begin)
 
     def _sampling(
         self, count: int | None, seed: int | None, steps: int | None, guidance: float | Guidance | None, changes: Mapping[str, Any]
@@ -297,20 +311,14 @@ class Run:
 
     def _making(self, state: State, asked: list[dict[str, Any]], sampling: Sampling, weights: str) -> Generator[Event, None, Samples]:
         started = time.perf_counter()
-        denoiser = self.denoiser(weights)
-        engine = Engine(denoiser, sampling.batch)
-        with torch.no_grad():
-            condition = denoiser.conditions(asked, device())
-            null = denoiser.conditions.null(len(asked), device()) if self.recipe.conditions else None
-        engine.add(Request(state.to(device()), condition, sampling, null, noised=self.recipe.objective.completion == 0))
+        generator = RowGenerator(self.denoiser(weights), sampling, noised=not self.recipe.objective.completes)
         yield Stage("sample", sampling.count)
         finished = []
-        for done in engine.stream():
+        for done in generator.stream(state, asked):
             finished.append(done)
             yield Step("sample", len(finished), sampling.count)
         finished.sort(key=lambda done: done.row)
-        made = State.cat([done.state for done in finished])
-        made = State.of(made.streams, state.seeds.to(made.device))
+        made = gathered(finished, state)
         samples = self.tokenizer.decode(made)
         return Samples(samples, asked, state.seeds.tolist(), made, receipts(finished), time.perf_counter() - started)
 
@@ -339,6 +347,7 @@ class Run:
             self.tokenizer,
             cache_folder() / "metrics",
             self.recipe.seed,
+            self.generator(),
         )
         measures: list[Measure] = []
         for metric in self.recipe.evaluate:

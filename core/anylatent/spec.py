@@ -29,3 +29,5 @@ class StreamSpec(Spec):
     prior: Literal["normal", "normal_centred", "mask", "uniform"] = "normal"
     centred: tuple[int, ...] = ()
     """With prior `normal_centred`: the channels whose mean over the row's valid tokens is zero (all if empty)."""
+    given: bool = False
+    """Always given (an observation, a context), never made: kept clean at time 0 in training and in sampling."""

@@ -19,3 +19,7 @@ class Editor(Node, family="editor"):
         Errors: `ValueError` if nothing would be kept, or nothing made anew, or the sample cannot be tokenized.
         """
         raise NotImplementedError
+
+    def finish(self, samples: list[Any], given: list[Any]) -> list[Any]:
+        """What was made and decoded, with what must come back as it was given put back: nothing, where tokens say it all."""
+        return samples

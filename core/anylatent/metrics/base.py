@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from anylatent.data import Dataset
 from anylatent.modality import Modality
@@ -11,6 +11,7 @@ from anylatent.node import Node
 from anylatent.types import Float, Tensor
 
 if TYPE_CHECKING:
+    from anylatent.state import State
     from anylatent.tokenizers.base import Tokenizer
 
 
@@ -30,6 +31,14 @@ class Measure:
     note: str = ""
 
 
+class Generate(Protocol):
+    """Makes rows of a start state (with what it keeps, absent and all) by a run's denoiser and sampling: a state of clean tokens."""
+
+    def __call__(self, state: "State", conditions: Sequence[Mapping[str, Any]], begin: float = 1.0) -> "State":
+        """`begin` < 1: from the state's values noised to that time. Row i has the state's seed i."""
+        ...
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What metrics judge: generated samples with what each was asked to be, beside real ones."""
@@ -43,6 +52,8 @@ class Evidence:
     cache: Path = field(default_factory=Path)
     """A folder that outlives the run, for networks and features, by fingerprint."""
     seed: int = 0
+    model: "Generate | None" = None
+    """What made the samples, for metrics that use it for something (a policy in its world)."""
 
 
 class Metric(Node, family="metric"):

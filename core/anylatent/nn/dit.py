@@ -96,8 +96,10 @@ class DiTNetwork(Backbone):
     def __init__(self, specs: tuple[StreamSpec, ...], *, depth: int, width: int, heads: int, mlp: float, cross: bool) -> None:
         super().__init__(specs, width)
         self.depth, self.heads = depth, heads
-        # The union of the streams' axes; a shared name is a shared coordinate.
-        self.axes = list(dict.fromkeys(axis.name for spec in specs for axis in spec.axes))
+        # The union of the streams' axes; a shared name and unit is a shared coordinate, in the finest of the steps.
+        self.axes: dict[tuple[str, str], float] = {}
+        for axis in (axis for spec in specs for axis in spec.axes):
+            self.axes[axis.name, axis.unit] = min(axis.step, self.axes.get((axis.name, axis.unit), axis.step))
         self.embed = nn.ModuleDict({spec.name: Linear(spec.width, width, "embed") for spec in specs})
         self.stream = nn.ParameterDict({spec.name: nn.Parameter(0.02 * torch.randn(width)) for spec in specs})
         self.time = Embedding(width)
@@ -142,11 +144,10 @@ class DiTNetwork(Backbone):
         for spec in self.specs:
             stream = state[spec.name]
             tokens.append(self.embed[spec.name](values[spec.name]) + self.stream[spec.name])
-            columns = {axis.name: stream.positions[..., i] / axis.step for i, axis in enumerate(spec.axes)}
+            columns = {(axis.name, axis.unit): stream.positions[..., i] for i, axis in enumerate(spec.axes)}
             nowhere = stream.time.new_zeros(stream.time.shape)
-            positions.append(
-                torch.stack([columns.get(name, nowhere) for name in self.axes], -1) if self.axes else nowhere[..., None][..., :0]
-            )
+            ticks = [columns[axis] / step if axis in columns else nowhere for axis, step in self.axes.items()]
+            positions.append(torch.stack(ticks, -1) if ticks else nowhere[..., None][..., :0])
             masks.append(stream.mask)
         return torch.cat(tokens, 1), torch.cat(positions, 1), torch.cat(masks, 1)
 
