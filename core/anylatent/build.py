@@ -37,7 +37,7 @@ def _first_problem(dataset: Dataset) -> str:
 def build_tokenizer(recipe: Recipe, example: Any) -> Tokenizer:
     """The tokenizer for samples like `example`, untrained; its initial weights depend on the recipe's seed alone."""
     with _seeded(recipe.seed, "tokenizer"):
-        return recipe.tokenizer.build(example, recipe.modality.axes)
+        return recipe.tokenizer.build(example, recipe.modality.sample_axes())
 
 
 def build_denoiser(recipe: Recipe, specs: tuple[StreamSpec, ...], values: Mapping[str, Sequence[Any]]) -> Denoiser:

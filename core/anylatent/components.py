@@ -7,6 +7,11 @@ from anylatent.editing.masked_completion import MaskedCompletion
 from anylatent.guidance.classifier_free import ClassifierFree
 from anylatent.guidance.none import Unguided
 from anylatent.hooks.residual_cache import ResidualCache
+from anylatent.joint.data import ConditionData, JointData
+from anylatent.joint.editing import GivenParts
+from anylatent.joint.metrics import AsAsked, Conditional, EventsTogether, PartMetric
+from anylatent.joint.modality import Joint, Label
+from anylatent.joint.tokenizers import JointConfig, LabelConfig
 from anylatent.metrics.distinct import Distinct
 from anylatent.metrics.flat import Flat
 from anylatent.metrics.frechet import Frechet
@@ -30,7 +35,8 @@ from anylatent.training.method import Denoise
 def core_components() -> list[type[Node]]:
     """Every component that needs no plugin."""
     return [
-        AutoencoderConfig, GridConfig, SetConfig,
+        Joint, Label, ConditionData, JointData,
+        AutoencoderConfig, GridConfig, JointConfig, LabelConfig, SetConfig,
         ClassConfig, NumberConfig, SequenceConfig,
         DiTConfig,
         Cosine, EDM, Rectified,
@@ -41,7 +47,8 @@ def core_components() -> list[type[Node]]:
         ClassifierFree, Unguided,
         ResidualCache,
         Clip,
-        MaskedCompletion,
+        GivenParts, MaskedCompletion,
+        AsAsked, Conditional, EventsTogether, PartMetric,
         DensityCoverage, Distinct, Frechet, Memorisation, PrecisionRecall,
         Flat,
     ]  # fmt: skip

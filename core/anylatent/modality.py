@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from anylatent.data import DatasetConfig
 from anylatent.node import Node
-from anylatent.spec import AxisSpec
+from anylatent.spec import Axes, AxisSpec
 
 
 class Modality(Node, family="modality"):
@@ -20,6 +20,10 @@ class Modality(Node, family="modality"):
     """The file endings that `read` takes."""
 
     data: DatasetConfig
+
+    def sample_axes(self) -> Axes:
+        """The axes that its tokenizer is built with."""
+        return self.axes
 
     def sheet(self, samples: Sequence[Any], captions: Sequence[str] = ()) -> bytes:
         """A PNG picture of the samples, for people; captions may be empty."""

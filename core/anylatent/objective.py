@@ -84,11 +84,12 @@ class Objective(Node):
         default=True, description="Whether all streams of a row share one quantile of their times; if not, each draws its own."
     )
     given: float = Field(
-        default=0.0, ge=0, le=1, description="Of several streams: share of rows that see a stream whole and clean, to learn what goes with it."
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Of several streams: share of rows that see a stream whole and clean.",
     )
-    absent: float = Field(
-        default=0.0, ge=0, le=1, description="Of several streams: share of rows that see nothing of a stream, to learn to do without it."
-    )
+    absent: float = Field(default=0.0, ge=0, le=1, description="Of several streams: share of rows that see nothing of a stream.")
     streams: dict[str, StreamObjective] = Field(default={}, description="What differs, by stream.")
 
     @property

@@ -203,7 +203,8 @@ class Run:
         denoiser = build_denoiser(self.recipe, tokenizer.specs, {name: [row.get(name) for row in asked] for name in self.recipe.conditions})
         named: Mapping[str, Conditioner] = denoiser.conditions.named  # pyright: ignore[reportAssignmentType]
         written = self.recipe.modality.write([self.train_set[0].sample], self._tokenizer_folder.path)
-        readable = [path.name for path in written if path.suffix in self.recipe.modality.suffixes]
+        folder = self._tokenizer_folder.path
+        readable = [path.relative_to(folder).as_posix() for path in written if path.suffix in self.recipe.modality.suffixes]
         problems = self.train_set.problems
         return TokenizerFacts(
             tokenizer=tokenizer.facts,
@@ -280,7 +281,9 @@ class Run:
 
     def generator(self, weights: str = "", **changes: Any) -> RowGenerator:
         """What makes rows of any start state, and stays ready: for a policy, or a metric that needs one. `changes`: of `Sampling`."""
-        return RowGenerator(self.denoiser(weights), self._sampling(None, None, None, None, changes), noised=not self.recipe.objective.completes)
+        return RowGenerator(
+            self.denoiser(weights), self._sampling(None, None, None, None, changes), noised=not self.recipe.objective.completes
+        )
 
     def generate(self, state: State, conditions: Sequence[Mapping[str, Any]], begin: float = 1.0, **changes: Any) -> State:
         """The rows of a start state, made (see `RowGenerator`)."""

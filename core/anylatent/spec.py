@@ -1,6 +1,7 @@
 """What the engine may know of a modality: the specification of its token streams."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from anylatent.node import Spec
 
@@ -11,6 +12,10 @@ class AxisSpec(Spec):
     name: str
     unit: str
     step: float = 1.0
+
+
+Axes = tuple[AxisSpec, ...] | Mapping[str, Any]
+"""The axes of a dense sample; of a sample of several parts, those of each part by name."""
 
 
 class StreamSpec(Spec):

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from anylatent.components import core_components
 from anylatent.node import Components, Spec
 from anylatent.plugins import PluginError, Plugins
 from anylatent.recipe.document import Document, Path, shown
@@ -36,11 +37,17 @@ def validated(root: type[AnySpec], document: Document, plugins: Plugins) -> AnyS
 def namespaces(data: Any) -> dict[str, Path]:
     """The plugins that recipe data names, each with the path of the first `kind` that does."""
     found: dict[str, Path] = {}
+    own = {node.kind for node in core_components() if node.family == "modality"}
     for path, kind in _kinds(data, ()):
         namespace, dot, _ = kind.partition(".")
-        if dot or path == ("modality", "kind"):
+        if dot or (_is_modality(path) and kind not in own):
             found.setdefault(namespace, path)
     return found
+
+
+def _is_modality(path: Path) -> bool:
+    """The recipe's modality, or one of its parts, whose kind is a plugin's namespace."""
+    return path == ("modality", "kind") or (path[:3] == ("modality", "data", "parts") and len(path) == 5)
 
 
 def _kinds(data: Any, path: Path) -> Iterator[tuple[Path, str]]:

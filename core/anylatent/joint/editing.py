@@ -1,0 +1,64 @@
+"""Making some streams given others, or without them."""
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, model_validator
+
+from anylatent.editing.base import Editor
+from anylatent.lazy import torch
+from anylatent.types import Tensor
+
+if TYPE_CHECKING:
+    from anylatent.state import State
+    from anylatent.tokenizers.base import Tokenizer
+
+
+class GivenParts(Editor, kind="given-parts"):
+    """Keeps whole parts of a joint sample, leaves some out, and makes the others: every conditional and marginal of one denoiser.
+
+    Only the parts' times differ: given tokens are at time 0, absent ones at 1, the others go from 1 to 0 (Bao et al. 2023,
+    2303.06555, section 3.2: UniDiffuser). Training should have seen it: `objective.given` and `objective.absent`.
+    """
+
+    given: tuple[str, ...] = Field(default=(), description="Parts (or streams) that are kept as they are given.")
+    absent: tuple[str, ...] = Field(default=(), description="Parts (or streams) that are neither given nor made.")
+
+    @model_validator(mode="after")
+    def _apart(self) -> "GivenParts":
+        both = sorted(set(self.given) & set(self.absent))
+        if both:
+            raise ValueError(f"{both} cannot be given and absent")
+        if not (self.given or self.absent):
+            raise ValueError("say which parts are `given`, which `absent`; to make all of them, sample")
+        return self
+
+    def start(self, tokenizer: "Tokenizer", given: list[Any], seeds: Tensor) -> "State":
+        """Errors: `ValueError` for unknown parts, if none is left to make, or a part is given that the sample lacks."""
+        from anylatent.state import State
+
+        kept, gone = self._streams(tokenizer, self.given), self._streams(tokenizer, self.absent)
+        if not {spec.name for spec in tokenizer.specs} - kept - gone:
+            raise ValueError(f"nothing is left to make: given {list(self.given)}, absent {list(self.absent)}")
+        if self.given and not given:
+            raise ValueError(f"no sample was given whose {list(self.given)} could be kept")
+        samples = [given[i % len(given)] for i in range(len(seeds))] if given else []
+        for index, sample in enumerate(samples):
+            missing = [part for part in self.given if isinstance(sample, dict) and sample.get(part) is None]
+            if missing:
+                raise ValueError(f"given sample {index % len(given)} lacks the parts {missing} that are to be kept")
+        state = tokenizer.encode(samples) if samples else tokenizer.layout(seeds)
+        state = State.of(state.streams, seeds.to(state.device))
+        for name in kept:
+            state = state.with_kept(name, state[name].mask)
+        empty = {name: torch.zeros_like(state[name].values) for name in gone}
+        return state.with_values(empty).with_time({name: torch.ones_like(state[name].time) for name in gone})
+
+    def _streams(self, tokenizer: "Tokenizer", parts: tuple[str, ...]) -> set[str]:
+        known = [spec.name for spec in tokenizer.specs]
+        found: set[str] = set()
+        for part in parts:
+            streams = {name for name in known if name == part or name.startswith(f"{part}-")}
+            if not streams:
+                raise ValueError(f"there is no part or stream '{part}': the tokens have {known}")
+            found |= streams
+        return found
