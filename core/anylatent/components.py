@@ -6,6 +6,7 @@ from anylatent.denoiser_config import DiTConfig
 from anylatent.editing.masked_completion import MaskedCompletion
 from anylatent.guidance.classifier_free import ClassifierFree
 from anylatent.guidance.none import Unguided
+from anylatent.guidance.without_streams import WithoutStreams
 from anylatent.hooks.residual_cache import ResidualCache
 from anylatent.joint.data import ConditionData, JointData
 from anylatent.joint.editing import GivenParts
@@ -17,6 +18,7 @@ from anylatent.metrics.flat import Flat
 from anylatent.metrics.frechet import Frechet
 from anylatent.metrics.memorisation import Memorisation
 from anylatent.metrics.precision_recall import DensityCoverage, PrecisionRecall
+from anylatent.metrics.tokens import TokenFeatures
 from anylatent.node import Node
 from anylatent.objective import LogitNormalTimes, LogNormalTimes, UniformTimes
 from anylatent.paths import EDM, Cosine, Rectified
@@ -44,11 +46,11 @@ def core_components() -> list[type[Node]]:
         Denoise,
         LogitNormal, Rho, Uniform,
         Ancestral, DDIM, DPMpp2M, Euler, Heun, SDEEuler,
-        ClassifierFree, Unguided,
+        ClassifierFree, Unguided, WithoutStreams,
         ResidualCache,
         Clip,
         GivenParts, MaskedCompletion,
         AsAsked, Conditional, EventsTogether, PartMetric,
         DensityCoverage, Distinct, Frechet, Memorisation, PrecisionRecall,
-        Flat,
+        Flat, TokenFeatures,
     ]  # fmt: skip

@@ -205,7 +205,7 @@ class Engine:
         answers = []
         for walk, (moment, branches) in zip(walks, plans, strict=True):
             mine = {branch.name: predictions.get((id(walk), branch.name)) for branch in branches}
-            answers.append(walk.combine({name: p for name, p in mine.items() if p is not None}, moment))
+            answers.append(walk.combine({name: p for name, p in mine.items() if p is not None}, moment, branches))
         return answers
 
     def _predict(self, parts: Sequence[Part]) -> dict[tuple[int, str], dict[str, Tensor]]:

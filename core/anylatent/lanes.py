@@ -144,11 +144,27 @@ class Walk:
             state = state.with_time({name: t[..., 0]})
         return state
 
-    def combine(self, predictions: Mapping[str, Mapping[str, Tensor]], moment: Moment) -> dict[str, Tensor]:
-        """Guidance and corrections, a stream."""
+    def without(self, state: State, absent: Sequence[str]) -> State:
+        """The state with nothing of some streams: the prior at time 1 in their place."""
+        for name in absent:
+            stream = state[name]
+            prior = self.denoiser.path(name).corrupt(
+                torch.zeros_like(stream.values), self.lane.noise[name], torch.ones_like(stream.time[..., None])
+            )
+            state = state.with_values({name: prior}).with_kept(name, torch.zeros_like(stream.keep))
+            state = state.with_time({name: torch.ones_like(stream.time)})
+        return state
+
+    def combine(self, predictions: Mapping[str, Mapping[str, Tensor]], moment: Moment, branches: Sequence[Branch]) -> dict[str, Tensor]:
+        """Guidance and corrections, a stream; a branch has no say in the streams that it does without."""
         out = {}
         for name, query in self._asked.items():
-            data = self.lane.sampling.guidance.combine({branch: p[name] for branch, p in predictions.items()}, moment)
+            mine = {
+                branch.name: predictions[branch.name][name]
+                for branch in branches
+                if branch.name in predictions and name not in branch.absent
+            }
+            data = self.lane.sampling.guidance.combine(mine, moment)
             for correction in self.lane.sampling.corrections:
                 data = correction.correct(data, query.x, query.t)
             out[name] = data
@@ -178,7 +194,7 @@ class Part:
         self.whole = len(self.index) == len(self.walk.lane)
 
     def state(self) -> State:
-        state = self.walk.state()
+        state = self.walk.without(self.walk.state(), self.branch.absent)
         return state if self.whole else state.select(self.index)
 
     def condition(self) -> Condition:

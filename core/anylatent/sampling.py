@@ -63,6 +63,13 @@ class Sampling(Node):
             ]
         if len({hook.kind for hook in self.hooks}) < len(self.hooks):
             found.append("a hook is named twice in `hooks`: once is enough")
+        absent = set(self.guidance.streams())
+        if absent - set(paths):
+            found.append(
+                f"guidance '{self.guidance.kind}' names the streams {sorted(absent - set(paths))}: the tokenizer makes {sorted(paths)}"
+            )
+        elif absent and absent == set(paths):
+            found.append(f"guidance '{self.guidance.kind}' leaves no stream to guide: {sorted(absent)} are all that there are")
         if self.guidance.needs_null() and not conditions:
             found.append(f"guidance '{self.guidance.kind}' needs a condition to guide towards, and the recipe has none under `conditions`")
         return found

@@ -46,7 +46,6 @@ from anylatent.testing import (
 )
 from anylatent.testing.backbones import shaken
 from anylatent.testing.metrics import Listed
-from anylatent.tokenizers.autoencoder import AutoencoderConfig
 from anylatent.tokenizers.grid import GridConfig
 
 
@@ -186,8 +185,9 @@ def test_a_list_that_names_no_parts_is_refused(tmp_path: Path, content: str) -> 
 # --- absent and given streams in the engine ---------------------------------------------------------------------------
 
 
-def _denoiser(*specs: StreamSpec, path: Any = Rectified(), prediction: Any = "velocity") -> Denoiser:
+def _denoiser(*specs: StreamSpec, path: Any = None, prediction: Any = "velocity") -> Denoiser:
     torch.manual_seed(0)
+    path = path or Rectified()
     denoiser = Denoiser(
         DiTConfig(depth=2, width=32, heads=2).build(specs, False), Conditions(32, {}), {s.name: Corruption(path, prediction) for s in specs}
     )
@@ -197,7 +197,9 @@ def _denoiser(*specs: StreamSpec, path: Any = Rectified(), prediction: Any = "ve
 
 def _state(rows: int) -> State:
     generator = torch.Generator().manual_seed(1)
-    return State.of({"a": Stream.of(torch.randn(rows, 3, 4, generator=generator)), "b": Stream.of(torch.randn(rows, 2, 5, generator=generator))})
+    return State.of(
+        {"a": Stream.of(torch.randn(rows, 3, 4, generator=generator)), "b": Stream.of(torch.randn(rows, 2, 5, generator=generator))}
+    )
 
 
 A, B = StreamSpec(name="a", width=4), StreamSpec(name="b", width=5)

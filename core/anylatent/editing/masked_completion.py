@@ -17,7 +17,7 @@ class MaskedCompletion(Editor, kind="masked-completion"):
     """Keeps the tokens outside of a region of coordinates and makes those inside anew (or the other way round, `invert`).
 
     `anew` gives an interval of each named axis, as fractions of the sample's extent: `{x: [0.5, 1]}` is its right half.
-    For streams without axes it is `tokens`, a fraction of the elements.
+    For streams without axes it is `tokens`, a fraction of the elements. Streams that are always given stay as they are.
     """
 
     anew: dict[str, tuple[float, float]] = Field(
@@ -45,10 +45,13 @@ class MaskedCompletion(Editor, kind="masked-completion"):
             raise ValueError(f"there is no axis {sorted(set(self.anew) - known)}: the tokens have {sorted(known) or 'none, use `tokens`'}")
         for spec in tokenizer.specs:
             stream = state[spec.name]
+            if spec.given:
+                state = state.with_kept(spec.name, stream.mask)
+                continue
             inside = self._inside(stream, [axis.name for axis in spec.axes])
             keep = (inside if self.invert else ~inside) & stream.mask
             state = state.with_kept(spec.name, keep)
-        self._check(state, len(given))
+        self._check([state[spec.name] for spec in tokenizer.specs if not spec.given], len(given))
         return state
 
     def _inside(self, stream: "Stream", axes: list[str]) -> Bool[Tensor, "rows tokens"]:
@@ -65,8 +68,7 @@ class MaskedCompletion(Editor, kind="masked-completion"):
             inside &= (fraction >= low) & (fraction <= high)
         return inside
 
-    def _check(self, state: "State", given: int) -> None:
-        streams = state.streams.values()
+    def _check(self, streams: "list[Stream]", given: int) -> None:
         kept = torch.stack([stream.keep.sum(1) for stream in streams]).sum(0).tolist()
         valid = torch.stack([stream.mask.sum(1) for stream in streams]).sum(0).tolist()
         for row, (part, whole) in enumerate(zip(kept, valid, strict=True)):

@@ -10,7 +10,7 @@ from anylatent.types import Bool, Float, Tensor
 
 @dataclass(frozen=True)
 class Branch:
-    """One prediction that a guidance wants, of `model` under `condition`, for `rows` (a mask; None: all).
+    """One prediction that a guidance wants, of `model` under `condition`, for `rows` (a mask; None: all), with streams `absent`.
 
     Branches of one model share a batch, whatever guidance or request wants them.
     """
@@ -19,6 +19,8 @@ class Branch:
     condition: Literal["asked", "null"] = "asked"
     rows: Bool[Tensor, " rows"] | None = None
     model: str = "main"
+    absent: tuple[str, ...] = ()
+    """Streams that it sees nothing of: their tokens are the prior at time 1. It has no prediction of them to combine."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,10 @@ class Guidance(Node, family="guidance"):
 
     def models(self) -> Collection[str]:
         """The denoisers besides the main one that its branches ask, by the name that the engine knows them by."""
+        return ()
+
+    def streams(self) -> Collection[str]:
+        """The streams that its branches name."""
         return ()
 
     def plan(self, moment: Moment) -> Sequence[Branch]:

@@ -185,7 +185,7 @@ class TokenizerContract:
     # --- layout -----------------------------------------------------------------------------------------------
 
     def test_layouts_are_empty_states_to_generate_into(self, case: TokenizerCase, tokenizer: Tokenizer) -> None:
-        """Of the specs' streams, with the rows' seeds; as they are, they can be decoded."""
+        """Of the specs' streams, with the rows' seeds, given streams kept; as they are, they can be decoded."""
         seeds = torch.tensor([3, 1, 4, 1])
         state = tokenizer.layout(seeds)
         assert state.seeds.tolist() == seeds.tolist()
@@ -194,7 +194,7 @@ class TokenizerContract:
             assert stream.shape[0] == 4
             assert stream.shape[2] == spec.width
             assert stream.positions.shape[2] == len(spec.axes)
-            assert not stream.values.any()
+            assert torch.equal(stream.keep, stream.mask) if spec.given else not stream.values.any()
             assert stream.mask.any(1).all()
         if all(spec.kind == "continuous" for spec in tokenizer.specs):
             assert len(tokenizer.decode(state)) == 4
