@@ -68,10 +68,12 @@ def _conditioner(name: str, config: ConditionerConfig, width: int, values: Seque
 
 def condition_values(recipe: Recipe, dataset: Dataset) -> list[dict[str, Any]]:
     """What each record is, in the recipe's conditions. Errors: `ValueError` if no record has a condition of that name."""
+    if not recipe.conditions:
+        return [{} for _ in range(len(dataset))]
     known: set[str] = set()
     asked = []
     for index in range(len(dataset)):
-        conditions = dataset[index].conditions
+        conditions = dataset.conditions(index)
         known |= set(conditions)
         asked.append({name: conditions[name] for name in recipe.conditions if conditions.get(name) is not None})
     for name in recipe.conditions:

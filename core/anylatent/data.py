@@ -39,6 +39,10 @@ class Dataset(ABC):
     def __getitem__(self, index: int) -> Record:
         """Record `index`, always the same. Errors: `IndexError` past the end."""
 
+    def conditions(self, index: int) -> Mapping[str, Any]:
+        """What is known of record `index`: the record's conditions, without making its sample where that costs more."""
+        return self[index].conditions
+
     @abstractmethod
     def fingerprint(self) -> str:
         """Equal if and only if the records are."""

@@ -28,6 +28,9 @@ class JointDataset(Dataset):
         first = next(iter(records.values()))
         return Record({name: record.sample for name, record in records.items()}, first.conditions, first.id)
 
+    def conditions(self, index: int) -> Mapping[str, Any]:
+        return next(iter(self.parts.values())).conditions(index)
+
     def fingerprint(self) -> str:
         told = [f"{name}={part.fingerprint()}" for name, part in self.parts.items()]
         return hashlib.sha256("\n".join(told).encode()).hexdigest()
@@ -66,11 +69,11 @@ class ConditionDataset(Dataset):
         return len(self.leading)
 
     def __getitem__(self, index: int) -> Record:
-        record = self.leading[index]
-        value: Any = record.conditions.get(self.name)
+        known = self.leading.conditions(index)
+        value: Any = known.get(self.name)
         if value is None:
-            raise ValueError(f"record {index} ({record.id}) has no condition '{self.name}': it has {sorted(record.conditions) or 'none'}")
-        return Record(value, record.conditions, record.id)
+            raise ValueError(f"record {index} has no condition '{self.name}': it has {sorted(known) or 'none'}")
+        return Record(value, known, str(index))
 
     def fingerprint(self) -> str:
         return hashlib.sha256(f"{self.name} of {self.leading.fingerprint()}".encode()).hexdigest()

@@ -20,7 +20,8 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     share, z2 = successes / n, Z * Z
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = Z / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # The share itself is inside, whatever rounding says.
+    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 
 def resamples(n: int, rounds: int, *parts: object) -> Iterator[Int[Tensor, " n"]]:

@@ -56,6 +56,7 @@ class DatasetContract:
                 for record in (dataset[index], other[index]):
                     apart = difference(record, dataset[index])
                     assert not apart, f"record {index} changed: {apart}"
+                assert not difference(dataset.conditions(index), dataset[index].conditions), "`conditions` are not the record's"
 
     def test_splits_differ(self, splits: tuple[Dataset, Dataset]) -> None:
         train, test = splits
