@@ -32,6 +32,11 @@ class DiTConfig(BackboneConfig, kind="dit"):
     heads: int = Field(default=6, ge=1, description="Attention heads; must divide the width into even parts.")
     mlp: float = Field(default=4.0, gt=0, description="Hidden width of the perceptron, in widths.")
 
+    absolute: bool = Field(
+        default=False,
+        description="Tell tokens also where they are, not only how far from each other: for streams whose beginning or edges matter.",
+    )
+
     @model_validator(mode="after")
     def _divides(self) -> "DiTConfig":
         if self.width % self.heads or (self.width // self.heads) % 2:
@@ -47,4 +52,5 @@ class DiTConfig(BackboneConfig, kind="dit"):
     def build(self, specs: tuple[StreamSpec, ...], cross: bool) -> "Backbone":
         from anylatent.nn.dit import DiTNetwork
 
-        return DiTNetwork(specs, depth=self.depth, width=self.width, heads=self.heads, mlp=self.mlp, cross=cross)
+        sizes = {name: getattr(self, name) for name in ("depth", "width", "heads", "mlp", "absolute")}
+        return DiTNetwork(specs, cross=cross, **sizes)

@@ -1,9 +1,14 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
+from anylatent.condition import Condition
 from anylatent.denoiser_config import DiTConfig
 from anylatent.nn import kernels
+from anylatent.nn.backbone import Backbone
 from anylatent.spec import AxisSpec, StreamSpec
+from anylatent.state import State, Stream
 from anylatent.testing.backbones import BackboneCase, BackboneContract, two_stream_specs
 
 
@@ -18,7 +23,7 @@ class TestDiT(BackboneContract):
     )
     @classmethod
     def case(cls, request: pytest.FixtureRequest) -> BackboneCase:
-        return BackboneCase(DiTConfig(depth=2, width=32, heads=2), request.param)
+        return BackboneCase(DiTConfig(depth=2, width=32, heads=2, absolute=True), request.param)
 
 
 def test_rotary_attention_sees_only_differences_of_coordinates() -> None:
@@ -33,6 +38,37 @@ def test_rotary_attention_sees_only_differences_of_coordinates() -> None:
 
     torch.testing.assert_close(scores(0.0), scores(3.7), atol=1e-4, rtol=1e-4)
     assert rotary(positions[..., :0], 12) is None
+
+
+def test_absolute_places_are_known_only_where_asked() -> None:
+    """Shifted coordinates are another input to a network that knows places, the same to one that does not, and to a new one."""
+    spec = StreamSpec(name="a", width=3, axes=(AxisSpec(name="t", unit="s", step=0.5),))
+    state = State.of({"a": Stream.of(torch.randn(1, 6, 3), 0.5 * torch.arange(6.0)[None, :, None])})
+    later = replace(state, streams={"a": replace(state["a"], positions=state["a"].positions + 2.0)})
+
+    def said(network: Backbone, at: State) -> torch.Tensor:
+        condition = Condition(torch.zeros(1, 32))
+        return network({"a": at["a"].values}, at, network.modulate(torch.zeros(1, 1), condition.vector), None, condition)["a"]
+
+    for absolute in (False, True):
+        torch.manual_seed(0)
+        network = DiTConfig(depth=2, width=32, heads=2, absolute=absolute).build((spec,), cross=False)
+        torch.manual_seed(0)
+        plain = DiTConfig(depth=2, width=32, heads=2).build((spec,), cross=False)
+        plain_weights = {name for name, _ in plain.named_parameters()}
+        with torch.no_grad():
+            for each in (network, plain):
+                generator = torch.Generator().manual_seed(1)
+                for name, weight in sorted(each.named_parameters()):
+                    if name in plain_weights:
+                        weight.copy_(0.2 * torch.randn(weight.shape, generator=generator))
+        torch.testing.assert_close(said(network, state), said(plain, state), atol=1e-6, rtol=0)
+        with torch.no_grad():
+            for name, weight in network.named_parameters():
+                if name not in plain_weights:
+                    weight.fill_(0.1)
+        moved = (said(network, later) - said(network, state)).abs().max()
+        assert moved > 1e-2 if absolute else moved < 1e-4
 
 
 def test_a_width_that_heads_cannot_share_is_refused() -> None:

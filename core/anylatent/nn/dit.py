@@ -9,7 +9,7 @@ from torch import nn
 from anylatent.condition import Condition, TokenSet
 from anylatent.nn import kernels
 from anylatent.nn.backbone import Backbone
-from anylatent.nn.layers import Embedding, Linear, RMSNorm, modulate, rotary, turn, zero_init
+from anylatent.nn.layers import Embedding, Linear, Place, RMSNorm, modulate, rotary, turn, zero_init
 from anylatent.nn.sites import Context, Site, Sites
 from anylatent.spec import StreamSpec
 from anylatent.state import State
@@ -88,18 +88,22 @@ class DiTNetwork(Backbone):
     """A diffusion transformer with adaLN-zero (Peebles & Xie 2022, 2212.09748) over the tokens of all streams together.
 
     Each stream has its own embedding and readout; tokens are told apart by a stream embedding, their coordinates (rotary,
-    one share of each head per named axis) and their own noise level.
+    one share of each head per named axis) and their own noise level. Rotary turns say only how far tokens are from each
+    other: where all is noise none is the first, unless `absolute` tells it.
     """
 
     sites = frozenset({"trunk", "block", "attention", "cross", "mlp"})
 
-    def __init__(self, specs: tuple[StreamSpec, ...], *, depth: int, width: int, heads: int, mlp: float, cross: bool) -> None:
+    def __init__(
+        self, specs: tuple[StreamSpec, ...], *, depth: int, width: int, heads: int, mlp: float, cross: bool, absolute: bool = False
+    ) -> None:
         super().__init__(specs, width)
         self.depth, self.heads = depth, heads
         # The union of the streams' axes; a shared name and unit is a shared coordinate, in the finest of the steps.
         self.axes: dict[tuple[str, str], float] = {}
         for axis in (axis for spec in specs for axis in spec.axes):
             self.axes[axis.name, axis.unit] = min(axis.step, self.axes.get((axis.name, axis.unit), axis.step))
+        self.place = Place(len(self.axes), width) if absolute and self.axes else None
         self.embed = nn.ModuleDict({spec.name: Linear(spec.width, width, "embed") for spec in specs})
         self.stream = nn.ParameterDict({spec.name: nn.Parameter(0.02 * torch.randn(width)) for spec in specs})
         self.time = Embedding(width)
@@ -149,7 +153,8 @@ class DiTNetwork(Backbone):
             ticks = [columns[axis] / step if axis in columns else nowhere for axis, step in self.axes.items()]
             positions.append(torch.stack(ticks, -1) if ticks else nowhere[..., None][..., :0])
             masks.append(stream.mask)
-        return torch.cat(tokens, 1), torch.cat(positions, 1), torch.cat(masks, 1)
+        x, where = torch.cat(tokens, 1), torch.cat(positions, 1)
+        return x if self.place is None else x + self.place(where), where, torch.cat(masks, 1)
 
     def _read(self, x: Tensor, state: State) -> dict[str, Tensor]:
         parts = x.split([state[spec.name].shape[1] for spec in self.specs], 1)

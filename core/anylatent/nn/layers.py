@@ -74,6 +74,21 @@ class Embedding(nn.Module):
         return self.layers(self.features(x))
 
 
+class Place(nn.Module):
+    """Coordinates, in steps of their axes, to a vector: sines and cosines of wavelengths from 6 to 600 steps, projected; 0 at first."""
+
+    frequencies: Tensor
+
+    def __init__(self, axes: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", torch.logspace(0, -2, 16), persistent=False)
+        self.out = zero_init(Linear(32 * axes, width, "embed"))
+
+    def forward(self, positions: Float[Tensor, "rows tokens axes"]) -> Float[Tensor, "rows tokens width"]:
+        angle = (positions[..., None] * self.frequencies).flatten(2)
+        return self.out(torch.cat((angle.cos(), angle.sin()), -1))
+
+
 def rotary(positions: Float[Tensor, "rows tokens axes"], head: int, base: float = 100.0) -> Float[Tensor, "rows tokens half 2"] | None:
     """Cosines and sines that turn each pair of a head's channels by its token's coordinates; None for a pure set.
 
