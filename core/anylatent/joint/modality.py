@@ -1,12 +1,12 @@
 """Samples of several parts: how they are read, shown and told apart."""
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from anylatent.files import write_json
+from anylatent.joint import sheets
 from anylatent.joint.data import ConditionData, JointData
 from anylatent.modality import Modality
 from anylatent.spec import Axes
@@ -27,16 +27,8 @@ class Label(Modality, kind="label"):
 
     def sheet(self, samples: Sequence[Any], captions: Sequence[str] = ()) -> bytes:
         """The labels in a column, each with its caption."""
-        from PIL import Image, ImageDraw
-
-        lines = [f"{label}   {caption}".strip() for label, caption in zip(samples, [*captions, *[""] * len(samples)], strict=False)]
-        drawing = ImageDraw.Draw(Image.new("L", (1, 1)))
-        width = max(int(drawing.textlength(line)) for line in lines) + 16
-        sheet = Image.new("RGB", (width, 16 * len(lines) + 16), "white")
-        drawing = ImageDraw.Draw(sheet)
-        for index, line in enumerate(lines):
-            drawing.text((8, 8 + 16 * index), line, fill="black")
-        return _png(sheet)
+        told = zip(samples, [*captions, *[""] * len(samples)], strict=False)
+        return sheets.written([f"{label}   {caption}".strip() for label, caption in told])
 
     def write(self, samples: Sequence[Any], folder: Path) -> list[Path]:
         """`0000.json` …: each a JSON value."""
@@ -78,15 +70,15 @@ class Joint(Modality, kind="joint"):
         for name in (set(self.parts) - set(shown)) if shown else ():
             for lines, sample in zip(told, samples, strict=True):
                 lines += [] if sample.get(name) is None else [str(sample[name])]
-        sheets = []
+        drawn = []
         for name, part in (shown or self.parts).items():
             there = [(sample[name], ", ".join(lines)) for sample, lines in zip(samples, told, strict=True) if sample.get(name) is not None]
             if there:
                 each, lines = zip(*there, strict=True)
-                sheets.append(part.sheet(each, lines if any(lines) else ()))
-        if not sheets and shown:
+                drawn.append(part.sheet(each, lines if any(lines) else ()))
+        if not drawn and shown:
             return self._labels_alone(samples, captions)
-        return sheets[0] if len(sheets) == 1 else _stacked(sheets)
+        return drawn[0] if len(drawn) == 1 else sheets.stacked(drawn)
 
     def _labels_alone(self, samples: Sequence[JointSample], captions: Sequence[str]) -> bytes:
         name = next(name for name, part in self.parts.items() if isinstance(part, Label))
@@ -120,21 +112,3 @@ class Joint(Modality, kind="joint"):
 
     def identity(self, sample: JointSample) -> str:
         return json.dumps({name: part.identity(sample[name]) for name, part in self.parts.items() if sample.get(name) is not None})
-
-
-def _stacked(sheets: Sequence[bytes]) -> bytes:
-    from PIL import Image
-
-    pictures = [Image.open(io.BytesIO(sheet)).convert("RGB") for sheet in sheets]
-    whole = Image.new("RGB", (max(p.width for p in pictures), sum(p.height + 8 for p in pictures) - 8), "white")
-    top = 0
-    for picture in pictures:
-        whole.paste(picture, (0, top))
-        top += picture.height + 8
-    return _png(whole)
-
-
-def _png(picture: Any) -> bytes:
-    stream = io.BytesIO()
-    picture.save(stream, "PNG")
-    return stream.getvalue()
