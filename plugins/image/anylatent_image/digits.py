@@ -10,6 +10,8 @@ from anylatent_image.pixels import Frame
 if TYPE_CHECKING:
     from anylatent_image.images import Images
 
+_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
 
 class Digits(ImageData, kind="image.digits"):
     """The 1,797 digits that scikit-learn ships: 8 x 8 grey images with a label 0 … 9.
@@ -25,7 +27,7 @@ class Digits(ImageData, kind="image.digits"):
         return Frame(8, 8, 1, fit="pad", background=(0, 0, 0))
 
     def build(self, split: Split) -> "Images":
-        """Open a split: conditions `label` (int), ids `digit-0017`."""
+        """Open a split: conditions `label` (int) and `caption` ("a handwritten three"), ids `digit-0017`."""
         from sklearn.datasets import load_digits
 
         from anylatent_image.images import Images
@@ -34,7 +36,8 @@ class Digits(ImageData, kind="image.digits"):
         chosen = [index for index, held_out in enumerate(_held_out(labels.tolist())) if held_out == (split == "test")]
         # 17 grey levels, 0 … 16.
         pixels = torch.from_numpy((images[chosen] * (255 / 16)).round().astype("uint8")).reshape(-1, 8, 8, 1)
-        return Images(pixels, [{"label": int(labels[i])} for i in chosen], [f"digit-{i:04d}" for i in chosen])
+        conditions = [{"label": int(labels[i]), "caption": f"a handwritten {_NAMES[labels[i]]}"} for i in chosen]
+        return Images(pixels, conditions, [f"digit-{i:04d}" for i in chosen])
 
 
 def _held_out(labels: list[int]) -> list[bool]:

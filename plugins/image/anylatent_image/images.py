@@ -20,7 +20,7 @@ class Images(Dataset):
         assert pixels.dtype == torch.uint8
         assert len(pixels) == len(conditions) == len(ids)
         self.pixels = pixels
-        self.conditions = conditions
+        self._conditions = conditions
         self.ids = ids
         self.problems = tuple(problems)
 
@@ -28,7 +28,10 @@ class Images(Dataset):
         return len(self.ids)
 
     def __getitem__(self, index: int) -> Record:
-        return Record(to_sample(self.pixels[index]), self.conditions[index], self.ids[index])
+        return Record(to_sample(self.pixels[index]), self._conditions[index], self.ids[index])
+
+    def conditions(self, index: int) -> Mapping[str, Any]:
+        return self._conditions[index]
 
     def fingerprint(self) -> str:
         return self._fingerprint
@@ -37,5 +40,5 @@ class Images(Dataset):
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(str(tuple(self.pixels.shape)).encode())
         digest.update(self.pixels.contiguous().numpy().tobytes())
-        digest.update(json.dumps([self.conditions, self.ids], sort_keys=True).encode())
+        digest.update(json.dumps([self._conditions, self.ids], sort_keys=True).encode())
         return digest.hexdigest()

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Picture
     from PIL.ImageFont import FreeTypeFont
 
-_SMALLEST, _LARGEST = 64, 256
-"""The side of a shown tile, in pixels of the sheet."""
+_SMALLEST, _WORDY, _LARGEST = 64, 128, 256
+"""The side of a shown tile, in pixels of the sheet: at least, at least where captions have long words, at most."""
 _MARGIN = 8
-_TEXT, _LINE, _LINES = 11, 13, 2
+_TEXT, _LINE, _LINES = 11, 13, 3
 _PAPER, _INK, _EDGE = (255, 255, 255), (40, 40, 40), (208, 208, 208)
 
 
@@ -28,9 +28,10 @@ def draw_sheet(pictures: "Sequence[Picture]", captions: Sequence[str] = ()) -> b
         raise ValueError("a sheet needs at least one image, given none")
     if captions and len(captions) != len(pictures):
         raise ValueError(f"{len(captions)} captions for {len(pictures)} images: give one each, or none")
-    tiles = [_tile(picture.convert("RGB")) for picture in pictures]
-    width, height = max(tile.width for tile in tiles), max(tile.height for tile in tiles)
     font = _font()
+    longest = max((font.getlength(word) for caption in captions for word in caption.split()), default=0)
+    tiles = [_tile(picture.convert("RGB"), max(_SMALLEST, min(_WORDY, math.ceil(longest)))) for picture in pictures]
+    width, height = max(tile.width for tile in tiles), max(tile.height for tile in tiles)
     texts = [_lines(caption, width, font.getlength) for caption in captions]
     below = _LINE * max(map(len, texts)) + 4 if texts else 0
     columns = _columns(len(tiles), width + _MARGIN, height + below + _MARGIN)
@@ -50,14 +51,14 @@ def draw_sheet(pictures: "Sequence[Picture]", captions: Sequence[str] = ()) -> b
     return stream.getvalue()
 
 
-def _tile(picture: "Picture") -> "Picture":
+def _tile(picture: "Picture", smallest: int) -> "Picture":
     from PIL import Image
 
     side = max(picture.size)
     if side > _LARGEST:
         scale = _LARGEST / side
         return picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), Image.Resampling.LANCZOS)
-    factor = math.ceil(_SMALLEST / side)
+    factor = math.ceil(smallest / side)
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
 
 

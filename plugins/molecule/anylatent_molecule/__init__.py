@@ -12,9 +12,10 @@ anylatent_api = 1
 @hookimpl
 def anylatent_components() -> list[type[Node]]:
     """Every component of this plugin."""
-    from anylatent_molecule.data import Moses, Nci, UserFile
+    from anylatent_molecule.data import Moses, Named, Nci, UserFile
     from anylatent_molecule.fragment import Fragment
     from anylatent_molecule.metrics.chemnet import ChemNet, ChemNetDistance
+    from anylatent_molecule.metrics.descriptors import DescriptorFeatures
     from anylatent_molecule.metrics.diversity import Diversity
     from anylatent_molecule.metrics.properties import Properties
     from anylatent_molecule.metrics.validity import Validity
@@ -23,8 +24,8 @@ def anylatent_components() -> list[type[Node]]:
 
     return [
         MoleculeModality,
-        Moses, Nci, UserFile,
+        Moses, Named, Nci, UserFile,
         ConformerConfig, SequenceConfig,
         Fragment,
-        ChemNet, ChemNetDistance, Diversity, Properties, Validity,
+        ChemNet, ChemNetDistance, DescriptorFeatures, Diversity, Properties, Validity,
     ]  # fmt: skip

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Molecules(Dataset):
-    """Molecules with `logp`, `qed`, `weight`, `rings` (and the file's own name and numbers) as conditions."""
+    """Molecules with `logp`, `qed`, `weight`, `rings`, `caption` (and the file's own name and numbers) as conditions."""
 
     def __init__(self, table: "Table", chosen: list[int], condition_names: tuple[str, ...]) -> None:
         import numpy as np
@@ -31,12 +31,18 @@ class Molecules(Dataset):
         return len(self._chosen)
 
     def __getitem__(self, index: int) -> Record:
+        at = self._chosen[index]
+        conditions = self.conditions(index)
+        return Record(self._molecule(at), conditions, id=conditions.get("name") or f"row {self._table.rows[at]}")
+
+    def conditions(self, index: int) -> dict[str, Any]:
         at, table = self._chosen[index], self._table
-        conditions: dict[str, float | str] = {n: float(v) for n, v in zip(self._names, table.numbers[at], strict=True)}
+        conditions: dict[str, Any] = {n: float(v) for n, v in zip(self._names, table.numbers[at], strict=True)}
+        conditions["caption"] = str(table.captions[at])
         name = str(table.names[at])
         if name:
             conditions["name"] = name
-        return Record(self._molecule(at), conditions, id=name or f"row {table.rows[at]}")
+        return conditions
 
     def _molecule(self, at: int) -> Molecule:
         smiles = self._table.smiles[at].decode()
@@ -49,7 +55,8 @@ class Molecules(Dataset):
     def fingerprint(self) -> str:
         digest = hashlib.sha256(repr((self._names, self._starts is not None)).encode())
         for at in self._chosen:
-            digest.update(self._table.smiles[at] + b"\t" + str(self._table.names[at]).encode() + b"\t" + self._table.numbers[at].tobytes())
+            words = f"\t{self._table.names[at]}\t{self._table.captions[at]}\t".encode()
+            digest.update(self._table.smiles[at] + words + self._table.numbers[at].tobytes())
             if self._starts is not None:
                 digest.update(self._table.places[self._starts[at] : self._starts[at + 1]].tobytes())
         return digest.hexdigest()
@@ -165,6 +172,33 @@ class Moses(SmilesConfig, kind="molecule.moses"):
 
     def _splits(self, smiles: bytes, split: Split) -> bool:
         return True
+
+
+class Named(SmilesConfig, kind="molecule.named"):
+    """Chemicals of PubChem with their systematic names, from the data of the package `chemicals` (Bell and others)."""
+
+    summary: ClassVar[str] = "71,347 chemicals with their systematic names (MIT), fetched on demand"
+    source: ClassVar[Source] = Source(
+        package="chemicals",
+        version="1.5.2",
+        sha256="f85ef7f36e77fee634686c26562929ee61026cd548d89cebd57b2251ca843d6e",
+        licence="MIT",
+        attribution="Caleb Bell and contributors, chemicals, https://github.com/CalebBell/chemicals; names from PubChem",
+        megabytes=22.3,
+    )
+    member: ClassVar[str] = "chemicals/Identifiers/chemical identifiers pubchem large.tsv"
+
+    rows: int | None = Field(default=20_000, ge=1, description="Read no more than this many rows; none: all (ten minutes).")
+
+    def _read(self, split: Split) -> Iterator["Row"]:
+        from anylatent_molecule import rows
+
+        # The table has no header: PubChem's number, CAS number, formula, weight, SMILES, InChI, InChIKey, name, synonyms.
+        return rows.zipped_tsv(self.archive(), self.member, smiles=4, name=7)
+
+    def _content(self, split: Split) -> str:
+        self.archive()
+        return f"{self.source.sha256} {self.member} {self.rows}"
 
 
 class UserFile(SmilesConfig, kind="molecule.file"):

@@ -49,6 +49,14 @@ def zipped_csv(archive: Path, member: str, smiles: str) -> Iterator[Row]:
         yield from _table(io.TextIOWrapper(stream, encoding="utf-8"), member, ",", smiles, "", ())
 
 
+def zipped_tsv(archive: Path, member: str, smiles: int, name: int) -> Iterator[Row]:
+    """The rows of a .tsv without a header inside a zip archive, by the places of two columns; a row that is too short has no SMILES."""
+    with zipfile.ZipFile(archive) as opened, opened.open(member) as stream:
+        for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8"), start=1):
+            cells = line.rstrip("\n").split("\t")
+            yield Row(number, cells[smiles], cells[name]) if len(cells) > max(smiles, name) else Row(number, "")
+
+
 def _table(stream: IO[str], what: str, delimiter: str, smiles: str, name: str, numbers: tuple[str, ...]) -> Iterator[Row]:
     reader = csv.DictReader(stream, delimiter=delimiter, restval="")
     columns = [column.lstrip("\ufeff") for column in reader.fieldnames or ()]

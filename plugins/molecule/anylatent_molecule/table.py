@@ -14,9 +14,9 @@ import numpy as np
 
 from anylatent import files
 from anylatent.data import cache_folder
-from anylatent_molecule import chemistry, conformers
+from anylatent_molecule import chemistry, conformers, description
 
-VERSION = 1
+VERSION = 2
 """Raise it when the same rows would give another table."""
 
 
@@ -56,6 +56,8 @@ class Table:
     smiles: np.ndarray
     rows: np.ndarray
     names: np.ndarray
+    captions: np.ndarray
+    """What `description.describe` says of each."""
     atoms: np.ndarray
     symbols: np.ndarray
     numbers: np.ndarray
@@ -83,7 +85,7 @@ def load(rows: Iterable[Row], content: str, preparation: Preparation) -> Table:
     return table
 
 
-_COLUMNS = ("smiles", "rows", "names", "atoms", "symbols", "numbers", "places")
+_COLUMNS = ("smiles", "rows", "names", "captions", "atoms", "symbols", "numbers", "places")
 
 
 class _LeftOut(Exception):
@@ -91,38 +93,39 @@ class _LeftOut(Exception):
 
 
 def _compute(rows: Iterable[Row], preparation: Preparation) -> Table:
-    kept: list[tuple[str, int, str, int, int, list[float]]] = []
+    kept: list[tuple[str, int, str, str, int, int, list[float]]] = []
     places: list[np.ndarray] = []
     problems: list[str] = []
     left_out: dict[str, int] = {}
     seen: set[str] = set()
     for row in rows:
         try:
-            smiles, atoms, symbols, numbers, coordinates = _one(row, preparation, seen)
+            smiles, caption, atoms, symbols, numbers, coordinates = _one(row, preparation, seen)
         except _LeftOut as reason:
             left_out[str(reason)] = left_out.get(str(reason), 0) + 1
             continue
         except ValueError as error:
             problems.append(f"row {row.number}: {error}")
             continue
-        kept.append((smiles, row.number, row.name[:200], atoms, symbols, numbers))
+        kept.append((smiles, row.number, row.name[:200], caption, atoms, symbols, numbers))
         places.append(coordinates)
-    columns: list[tuple[Any, ...]] = list(zip(*kept, strict=True)) if kept else [()] * 6
+    columns: list[tuple[Any, ...]] = list(zip(*kept, strict=True)) if kept else [()] * 7
     width = len(chemistry.PROPERTIES) + len(preparation.numbers)
     return Table(
         smiles=np.array(columns[0], dtype=np.bytes_),
         rows=np.array(columns[1], dtype=np.int64),
         names=np.array(columns[2], dtype=np.str_),
-        atoms=np.array(columns[3], dtype=np.int32),
-        symbols=np.array(columns[4], dtype=np.int32),
-        numbers=np.array(columns[5], dtype=np.float32).reshape(len(kept), width),
+        captions=np.array(columns[3], dtype=np.str_),
+        atoms=np.array(columns[4], dtype=np.int32),
+        symbols=np.array(columns[5], dtype=np.int32),
+        numbers=np.array(columns[6], dtype=np.float32).reshape(len(kept), width),
         places=np.concatenate(places).astype(np.float32) if places else np.zeros((0, 3), np.float32),
         problems=tuple(problems),
         left_out=left_out,
     )
 
 
-def _one(row: Row, preparation: Preparation, seen: set[str]) -> tuple[str, int, int, list[float], np.ndarray]:
+def _one(row: Row, preparation: Preparation, seen: set[str]) -> tuple[str, str, int, int, list[float], np.ndarray]:
     """The columns of a row. Errors: `ValueError` for what cannot be read, `_LeftOut` for what is not wanted."""
     from anylatent_molecule.symbols import selfies_of
 
@@ -150,7 +153,7 @@ def _one(row: Row, preparation: Preparation, seen: set[str]) -> tuple[str, int, 
     coordinates = np.zeros((0, 3), np.float32)
     if preparation.conformers:
         coordinates = conformers.embed(mol, preparation.conformer_seconds)
-    return smiles, atoms, symbols, [*chemistry.properties(mol).values(), *numbers], coordinates
+    return smiles, description.describe(mol), atoms, symbols, [*chemistry.properties(mol).values(), *numbers], coordinates
 
 
 def _number(text: str, name: str) -> float:

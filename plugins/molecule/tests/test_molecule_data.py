@@ -170,7 +170,8 @@ def test_properties_are_rdkits() -> None:
     expected = {
         "logp": Crippen.MolLogP(mol), "qed": QED.qed(mol), "weight": Descriptors.MolWt(mol), "rings": rdMolDescriptors.CalcNumRings(mol)
     }  # fmt: skip
-    assert dict(caffeine.conditions) == pytest.approx(expected, rel=1e-6)
+    assert {name: caffeine.conditions[name] for name in expected} == pytest.approx(expected, rel=1e-6)
+    assert set(caffeine.conditions) == {*expected, "caption"}
 
 
 def _split_of_first() -> list[str]:
