@@ -55,7 +55,13 @@ def test_it_is_valid_and_written_back_whole(path: Path) -> None:
     assert recipe.name == path.stem
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=NAMES.get)
+LONG = {"points/benchmark", "robot/benchmark"}
+"""Whose data take half a minute to make."""
+
+
+@pytest.mark.parametrize(
+    "path", [pytest.param(path, marks=[pytest.mark.slow] if NAMES[path] in LONG else [], id=NAMES[path]) for path in RECIPES]
+)
 def test_its_plan_has_no_problems(path: Path) -> None:
     plan = planned(load_recipe(path))
     assert plan.problems == []

@@ -150,7 +150,7 @@ sample:
   steps: {x: 3}
   hooks: {}
   schedule: {kind: heun}
-evaluate: [{kind: video.quality}, {kind: frechet}]
+evaluate: [{kind: weather.quality}, {kind: frechet}]
 """)
     text = mistakes(file, "train.bacth=3", "sample.solver=[", "sample.weights=3", "evaluate.7.kind=x", "oops").replace(str(file), "FILE")
     lines = [line.strip() for line in text.splitlines()]
@@ -176,8 +176,8 @@ FILE:15:10: sample.hooks: expected a list; given a mapping""".splitlines()
         "FILE:11:11: sample.solver: expected solver as `{kind: …}`, one of: ",
         "given 'heun': write `{kind: heun}`",
         "FILE:16:20: sample.schedule.kind: there is no schedule 'heun'; 'heun' is a solver (known: ",
-        "FILE:17:19: evaluate.0.kind: no installed plugin provides 'video': try `pip install anylatent-video`, or --plugin FILE",
-        "FILE:17:35: evaluate.1.features: is missing: expected features as `{kind: …}`, one of: ",
+        "FILE:17:19: evaluate.0.kind: no installed plugin provides 'weather': try `pip install anylatent-weather`, or --plugin FILE",
+        "FILE:17:37: evaluate.1.features: is missing: expected features as `{kind: …}`, one of: ",
         "override 'train.bacth=3': train.bacth: unknown key 'bacth'; did you mean 'batch'?",
         "override 'sample.solver=[': is not YAML: ",
         "override 'sample.weights=3': sample.weights: expected text; given 3",

@@ -58,7 +58,9 @@ def nodes(draw: st.DrawFn, node: type[Spec]) -> Spec:
 
 @pytest.mark.parametrize("node", [*COMPONENTS, recipe.Recipe], ids=lambda node: f"{node.family}:{node.kind}")
 def test_every_component_survives_being_written_and_read(node: type[Node]) -> None:
-    @settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    few = 4 if node.kind == "joint" else 20  # one of several whole modalities takes long to draw
+
+    @settings(max_examples=few, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(nodes(node))
     def survives(made: Spec) -> None:
         written = recipe.dump(made)

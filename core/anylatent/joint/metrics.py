@@ -4,15 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-import torch
 from pydantic import Field
 
 from anylatent.data import Dataset, Record
 from anylatent.joint.editing import GivenParts
 from anylatent.joint.modality import Joint
+from anylatent.lazy import torch
 from anylatent.metrics.base import Evidence, Measure, Metric
 from anylatent.metrics.intervals import bootstrap, wilson
-from anylatent.random import seed_of
 
 
 class PartDataset(Dataset):
@@ -98,6 +97,8 @@ class EventsTogether(Metric, kind="events-together"):
 
     def compute(self, evidence: Evidence) -> list[Measure]:
         """Median offset in seconds, and the share within `within`; both with what pairs of different samples give."""
+        from anylatent.random import seed_of
+
         joint = _joint(self, evidence)
         self.require(len(evidence.samples))
         made = self._events(joint, evidence.samples)
@@ -141,6 +142,8 @@ class Conditional(Metric, kind="conditional"):
 
     def compute(self, evidence: Evidence) -> list[Measure]:
         """The metric's measures, named after what was given. Errors: as the metric's and `GivenParts.start`."""
+        from anylatent.random import seed_of
+
         if evidence.model is None or evidence.tokenizer is None:
             raise ValueError(f"{self.kind} makes samples of its own: it needs the run's denoiser and tokenizer (Run.evaluate gives them)")
         records = [evidence.test[index % len(evidence.test)] for index in range(self.count)]

@@ -38,22 +38,23 @@ def namespaces(data: Any) -> dict[str, Path]:
     """The plugins that recipe data names, each with the path of the first `kind` that does."""
     found: dict[str, Path] = {}
     own = {node.kind for node in core_components() if node.family == "modality"}
-    for path, kind in _kinds(data, ()):
-        namespace, dot, _ = kind.partition(".")
-        if dot or (_is_modality(path) and kind not in own):
+    for path, node in _kinds(data, ()):
+        namespace, dot, _ = node["kind"].partition(".")
+        if dot or (_is_modality(path, node) and node["kind"] not in own):
             found.setdefault(namespace, path)
     return found
 
 
-def _is_modality(path: Path) -> bool:
-    """The recipe's modality, or one of its parts, whose kind is a plugin's namespace."""
-    return path == ("modality", "kind") or (path[:3] == ("modality", "data", "parts") and len(path) == 5)
+def _is_modality(path: Path, node: Mapping[str, Any]) -> bool:
+    """The recipe's modality, or one of several parts that has data: its kind is a plugin's namespace."""
+    return path == ("modality", "kind") or (path[-3:-2] == ("parts",) and "data" in node)
 
 
-def _kinds(data: Any, path: Path) -> Iterator[tuple[Path, str]]:
+def _kinds(data: Any, path: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Every mapping with a `kind`, and where that is."""
     if isinstance(data, Mapping):
         if isinstance(data.get("kind"), str):
-            yield (*path, "kind"), data["kind"]
+            yield (*path, "kind"), data
         for key, item in data.items():
             yield from _kinds(item, (*path, key))
     elif isinstance(data, list):

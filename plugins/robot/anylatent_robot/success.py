@@ -23,6 +23,11 @@ class Success(Metric, kind="robot.success"):
 
     episodes: int = Field(default=25, ge=1, description="Episodes of each task.")
     control: int = Field(default=10, ge=0, description="Of these, episodes in which chance acts, to compare.")
+    swapped: int = Field(
+        default=0,
+        ge=0,
+        description="Of these, episodes in which the policy is asked for the next task instead, to compare.",
+    )
     execute: int = Field(default=4, ge=1, description="Actions of each chunk that are done before the next is made.")
     warm: float = Field(default=1.0, gt=0, le=1, description="Time to which the last chunk is noised to begin the next; 1 forgets it.")
     limit: int = Field(default=500, ge=1, le=500, description="Control steps after which an episode has failed.")
@@ -34,28 +39,37 @@ class Success(Metric, kind="robot.success"):
         self.require(len(evidence.samples))
         data = world_data(evidence, self.kind)
         policy = policy_of(evidence, self.kind, self.execute, self.warm)
-        counts = [self._task(data, task, policy) for task in data.world_tasks()]
+        tasks = data.world_tasks()
+        counts = [self._task(data, task, tasks[(number + 1) % len(tasks)], policy) for number, task in enumerate(tasks)]
         named = zip((task["task"] for task in data.world_tasks()), counts)
         fingerprint = f"{data.key()} {self.key()}"
         measures = [_share(f"success {task}", each["policy"], each["expert"], fingerprint, each["note"]) for task, each in named]
-        everything = {who: [sum(column) for column in zip(*(each[who] for each in counts))] for who in ("policy", "expert", "chance")}
+        who_acts = ("policy", "expert", "chance", "swapped")
+        everything = {who: [sum(column) for column in zip(*(each[who] for each in counts))] for who in who_acts}
         if len(measures) > 1:
             measures.append(_share("success of all tasks", everything["policy"], everything["expert"], fingerprint, f"{len(counts)} tasks"))
         if self.control:
             measures.append(_share("success at random", everything["chance"], None, fingerprint, "the control: uniform actions", "neither"))
+        if self.swapped and len(tasks) > 1:
+            note = "the policy was asked for the next task of the list, in the world of this one"
+            measures.append(_share("success asked for another task", everything["swapped"], None, fingerprint, note, "neither"))
         return measures
 
-    def _task(self, data: Demonstrations, task: Mapping[str, Any], policy: "Policy") -> dict[str, Any]:
+    def _task(self, data: Demonstrations, task: Mapping[str, Any], other: Mapping[str, Any], policy: "Policy") -> dict[str, Any]:
         """Successes and episodes, by who acts."""
         from anylatent_robot.rollout import Chance, Expert, roll_out
 
         worlds = [data.world(task["task"]) for _ in range(self.episodes)]
         seeds = [data.trial_seed(number) for number in range(self.episodes)]
-        out: dict[str, Any] = {"chance": [0, 0]}
-        actors: list[tuple[str, Actor, int]] = [("policy", policy, self.episodes), ("expert", Expert(worlds), self.episodes)]
-        actors += [("chance", Chance(policy.tokenizer.acted), min(self.control, self.episodes))]
-        for who, actor, count in actors:
-            made = roll_out(worlds, actor, seeds[:count], task, self.limit, policy.tokenizer.hz) if count else []
+        out: dict[str, Any] = {}
+        actors: list[tuple[str, Actor, Mapping[str, Any], int]] = [
+            ("policy", policy, task, self.episodes),
+            ("expert", Expert(worlds), task, self.episodes),
+            ("chance", Chance(policy.tokenizer.acted), task, min(self.control, self.episodes)),
+            ("swapped", policy, other, min(self.swapped, self.episodes)),
+        ]
+        for who, actor, asked, count in actors:
+            made = roll_out(worlds, actor, seeds[:count], asked, self.limit, policy.tokenizer.hz) if count else []
             steps = sorted(len(rollout.actions) for rollout in made if rollout.success)
             out[who] = [len(steps), count]
             if who == "policy":
@@ -87,5 +101,4 @@ def policy_of(evidence: Evidence, kind: str, execute: int, warm: float = 1.0) ->
 def _share(name: str, counts: list[int], floor: list[int] | None, fingerprint: str, note: str, better: Any = "higher") -> Measure:
     value, (low, high) = counts[0] / counts[1], wilson(*counts)
     reached = floor[0] / floor[1] if floor else None
-    # Rounding can put the end of Wilson's interval a hair inside of 0 or 1.
-    return Measure(name, value, min(low, value), max(high, value), counts[1], better, reached, fingerprint, note)
+    return Measure(name, value, low, high, counts[1], better, reached, fingerprint, note)

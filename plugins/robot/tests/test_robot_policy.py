@@ -76,6 +76,13 @@ class Toy(Demonstrations, kind="robot.toy"):
         return seed_of("toy", "trial", number)
 
 
+class TwoTasks(Toy, kind="robot.two"):
+    """Two names for the same thing."""
+
+    def world_tasks(self) -> list[dict[str, Any]]:
+        return [{"task": "go", "caption": "go there"}, {"task": "come", "caption": "come here"}]
+
+
 DATA = Toy(horizon=4, history=1)
 
 
@@ -289,6 +296,17 @@ class TestSuccess(MetricContract):
         assert by_name["success at random"].value < 0.5
         wrong = {measure.name: measure.value for measure in case.metric.compute(evidence(right=False))}
         assert wrong["success go"] == 0.0
+
+    def test_a_policy_can_be_asked_for_another_task(self, case: MetricCase) -> None:
+        """In the world of each task, the next one's conditions; a policy that does not read them does as well."""
+        made = replace(case.evidence, modality=Robot(data=TwoTasks(horizon=4, history=1)), asked=[{"caption": "go there"}] * 40)
+        model = Knows(fitted())
+        measures = {m.name: m for m in Success(episodes=2, control=0, swapped=2, limit=30).compute(replace(made, model=model))}
+        swapped = measures["success asked for another task"]
+        assert (swapped.value, swapped.n, swapped.better) == (1.0, 4, "neither")
+        told = [next(iter(conditions))["caption"] for _, conditions, _ in model.calls]
+        changes = [caption for index, caption in enumerate(told) if index == 0 or told[index - 1] != caption]
+        assert changes == ["go there", "come here", "go there"], "task 1 as asked, task 1 as 2 and 2 as asked, task 2 as 1"
 
     def test_nothing_to_try_is_said(self, case: MetricCase, tmp_path: Path) -> None:
         from anylatent_robot.lerobot_data import LeRobot
