@@ -29,9 +29,18 @@ SHOWN = 16
 COMMON: dict[str, Any] = {
     "denoiser": {"kind": "dit", "depth": 3, "width": 128, "heads": 4},
     "objective": {"path": {"kind": "rectified"}, "prediction": "velocity", "times": {"kind": "logit-normal"}},
-    "train": {"steps": 600, "batch": 32, "learning_rate": 1.0e-3, "warmup": 50, "decay": "cosine", "ema": [0.99], "checkpoint": 300},
-    "sample": {"count": 100, "steps": 20, "solver": {"kind": "dpm++2m"}},
-    "evaluate": [{"kind": "frechet", "features": {"kind": "tokens"}}, {"kind": "distinct"}],
+    "train": {
+        "steps": 300,
+        "batch": 16,
+        "learning_rate": 2.0e-3,
+        "warmup": 30,
+        "decay": "cosine",
+        "ema": [0.98],
+        "checkpoint": 300,
+        "preview": 0,
+    },
+    "sample": {"count": 40, "steps": 16, "solver": {"kind": "dpm++2m"}},
+    "evaluate": [{"kind": "frechet", "features": {"kind": "tokens"}, "limit": 400}, {"kind": "distinct"}],
 }
 
 

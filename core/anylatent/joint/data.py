@@ -1,13 +1,20 @@
 """Data sets of several parts, record by record."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
 from anylatent.data import Dataset, DatasetConfig, Record, Split
 from anylatent.modality import Modality
+
+
+def require_names(parts: Iterable[str]) -> None:
+    """Errors: `ValueError` for a name of a part that could not be a stream's or a file's."""
+    for name in parts:
+        if not (name.isidentifier() and name.isascii()):
+            raise ValueError(f"a part's name is a word of letters, digits and '_', given '{name}'")
 
 
 class JointDataset(Dataset):
@@ -46,9 +53,7 @@ class JointData(DatasetConfig, kind="joint"):
     @field_validator("parts")
     @classmethod
     def _named(cls, parts: dict[str, Modality]) -> dict[str, Modality]:
-        for name in parts:
-            if not name.isidentifier():
-                raise ValueError(f"a part's name is a word of letters, digits and '_', given '{name}'")
+        require_names(parts)
         return parts
 
     def build(self, split: Split) -> JointDataset:

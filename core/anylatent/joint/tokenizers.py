@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from anylatent.joint.data import require_names
 from anylatent.spec import Axes
 from anylatent.tokenizers.config import TokenizerConfig
 from anylatent.training.config import Training
@@ -18,6 +19,12 @@ class JointConfig(TokenizerConfig, kind="joint"):
 
     parts: dict[str, TokenizerConfig] = Field(min_length=2, description="The parts' tokenizers, by the parts' names.")
     train: Training = Training(steps=500, batch=64, ema=())
+
+    @field_validator("parts")
+    @classmethod
+    def _named(cls, parts: dict[str, TokenizerConfig]) -> dict[str, TokenizerConfig]:
+        require_names(parts)
+        return parts
 
     def build(self, example: Any, axes: Axes = ()) -> "Tokenizer":
         """Errors: `ValueError` if the example has other parts."""
