@@ -23,6 +23,7 @@ from anylatent.joint.modality import Joint, Label
 from anylatent.joint.tokenizers import JointConfig, LabelConfig
 from anylatent.metrics.base import Evidence
 from anylatent.metrics.distinct import Distinct
+from anylatent.metrics.tokens import TokenFeatures
 from anylatent.objective import Objective
 from anylatent.paths import EDM, Cosine, Rectified
 from anylatent.recipe import load
@@ -387,3 +388,22 @@ def test_one_run_gives_joint_marginal_and_conditionals(tmp_path: Path) -> None:
     measures = run.evaluate(joint)
     assert measures[0].name == "given wave: label as asked"
     assert measures[0].n == 8
+
+
+# --- features of any modality's tokens --------------------------------------------------------------------------------
+
+
+def test_token_features_are_of_any_size_and_refused_samples_stand_at_zero() -> None:
+    waves = [Waves(count=70, ragged=True).build("train")[i].sample for i in range(70)]
+    config = GridConfig(patch=(2,))
+    built = config.build(waves[0], Toy.axes)
+    built.fit(waves)
+    evidence = Evidence(Toy(data=Waves()), [], [], Listed(waves), Listed(waves), built)
+    vectors = TokenFeatures().compute(waves, evidence)
+    tokens = built.encode([waves[3]])["tokens"].values[0]
+    torch.testing.assert_close(vectors[3], torch.cat((tokens.mean(0), tokens.std(0, unbiased=False))), atol=1e-5, rtol=1e-4)
+    mixed = TokenFeatures().compute([waves[3], torch.full((8, 1), float("nan")), waves[5]], evidence)
+    torch.testing.assert_close(mixed, torch.stack((vectors[3], torch.zeros(4), vectors[5])))
+    assert TokenFeatures().fingerprint(evidence) == built.fingerprint()
+    with pytest.raises(ValueError, match="features 'tokens' need the run's tokenizer"):
+        TokenFeatures().compute(waves, _evidence())
