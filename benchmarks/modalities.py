@@ -125,8 +125,9 @@ def _page(parts: list[str]) -> str:
     yaml = "\n".join(f"{name}: {_plain(node)}" for name, node in COMMON.items())
     return f"""# One recipe, every modality
 
-Made by `python -m benchmarks.modalities`. Each run below has this recipe, unconditional and far from tuned; only `modality` and
-`tokenizer` differ. No part of it knows which modality it is.
+Made by `python -m benchmarks.modalities`. Each run below has this recipe, unconditional, short and far from tuned: samples are rough, and
+where tokens are wider than the network (sounds) predicting velocity leaves noise. Only `modality` and `tokenizer` differ, and no part
+of the rest knows which modality it is.
 
 ```yaml
 {yaml}
