@@ -70,7 +70,7 @@ class Bert:
 def _tokenizer(folder: EncoderFolder) -> Any:
     """Without the padding and cutting that the file asks for."""
     try:
-        from tokenizers import Tokenizer
+        from tokenizers import Tokenizer  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ValueError(f"text.minilm needs the package tokenizers ({error}): pip install 'anylatent-text[encoders]'") from error
     path = folder.path / "tokenizer.json"

@@ -19,7 +19,7 @@ class TransformersEncoder:
         self.folder = folder
         with _torchaudio_hidden_if_broken():
             try:
-                from transformers import AutoModel, AutoTokenizer
+                from transformers import AutoModel, AutoTokenizer  # pyright: ignore[reportMissingImports]
             except ImportError as error:
                 raise ValueError(f"text.encoder needs transformers ({error}): pip install 'anylatent-text[encoders]'") from error
             except Exception as error:
