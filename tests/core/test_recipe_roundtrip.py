@@ -17,6 +17,7 @@ PLUGINS = Plugins.discover()
 COMPONENTS = PLUGINS.usable()[0]
 TRAPS = ["1e-3", "no", "null", "~", "0x10", ".5", "a: b", "- x", "2020-01-01", "#", "1:30", "True", ".inf", "<<", "="]
 TEXTS = st.text(max_size=12) | st.sampled_from(TRAPS)
+WORDS = st.from_regex(r"[a-z][a-z0-9_]{0,5}", fullmatch=True)
 PLAIN: dict[Any, st.SearchStrategy] = {
     float: st.floats(allow_nan=False, allow_infinity=False) | st.floats(0, 1),
     int: st.integers(-3, 10**6),
@@ -35,7 +36,7 @@ def values(annotation: Any) -> st.SearchStrategy:
         several = arguments[-1] is ...
         return st.lists(values(arguments[0]), max_size=2).map(tuple) if several else st.tuples(*map(values, arguments))
     if origin is dict:
-        return st.dictionaries(st.text(min_size=1, max_size=8), values(arguments[1]), max_size=2)
+        return st.dictionaries(WORDS | WORDS | WORDS | st.text(min_size=1, max_size=8), values(arguments[1]), max_size=2)
     if origin in (Union, UnionType):
         return st.one_of(*map(values, arguments))
     return PLAIN[annotation] if annotation in PLAIN else st.from_type(annotation)
