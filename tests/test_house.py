@@ -17,8 +17,6 @@ NOT_A_MODALITY = {
     # (where in core/anylatent, which word): what it means there
     ("report/", "image"): "HTML and CSS speak of images; a sheet is shown as one, whatever the modality",
     ("report/", "pixel"): "the page's own",
-    ("joint/sheets.py", "image"): "Pillow's word for a picture: sheets of several parts are put together",
-    ("joint/sheets.py", "rgb"): "Pillow's word for colours",
 }
 LONG_FILES: dict[str, str] = {
     # file: why it is one

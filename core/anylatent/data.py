@@ -1,13 +1,16 @@
 """Where samples come from: records in a fixed order, and sources that are fetched on demand."""
 
+import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -46,6 +49,39 @@ class Dataset(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """Equal if and only if the records are."""
+
+
+class Collected(Dataset):
+    """Records that are held in memory: their conditions and ids here, their samples as a subclass keeps them."""
+
+    def __init__(self, known: Sequence[Mapping[str, Any]], ids: Sequence[str], problems: Sequence[str] = ()) -> None:
+        assert len(known) == len(ids)
+        self.known, self.ids, self.problems = known, ids, tuple(problems)
+
+    @abstractmethod
+    def sample(self, index: int) -> Any:
+        """Sample `index`. Errors: `IndexError` past the end."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """Equal if and only if all samples are."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Record:
+        return Record(self.sample(index), self.known[index], self.ids[index])
+
+    def conditions(self, index: int) -> Mapping[str, Any]:
+        return self.known[index]
+
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        told = json.dumps([self.known, self.ids], sort_keys=True)
+        return hashlib.sha256(f"{self.digest()} {told}".encode()).hexdigest()
 
 
 class Source(Spec):

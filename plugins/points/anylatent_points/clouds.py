@@ -3,44 +3,32 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
-from anylatent.data import Dataset, Record
+from anylatent.data import Collected
 from anylatent_points.cloud import Cloud
 
 
-class Clouds(Dataset):
+class Clouds(Collected):
     """Clouds with their conditions and ids."""
 
-    def __init__(self, clouds: Sequence[Cloud], conditions: Sequence[Mapping[str, Any]], ids: Sequence[str], problems: Sequence[str] = ()):
-        assert len(clouds) == len(conditions) == len(ids)
+    def __init__(
+        self, clouds: Sequence[Cloud], known: Sequence[Mapping[str, Any]], ids: Sequence[str], problems: Sequence[str] = ()
+    ) -> None:
+        super().__init__(known, ids, problems)
+        assert len(clouds) == len(ids)
         self.clouds = clouds
-        self._conditions = conditions
-        self.ids = ids
-        self.problems = tuple(problems)
 
-    def __len__(self) -> int:
-        return len(self.clouds)
+    def sample(self, index: int) -> Cloud:
+        return self.clouds[index]
 
-    def __getitem__(self, index: int) -> Record:
-        return Record(self.clouds[index], self._conditions[index], self.ids[index])
-
-    def conditions(self, index: int) -> Mapping[str, Any]:
-        return self._conditions[index]
-
-    def fingerprint(self) -> str:
-        return self._fingerprint
-
-    @cached_property
-    def _fingerprint(self) -> str:
+    def digest(self) -> str:
         digest = hashlib.sha256()
         for cloud in self.clouds:
             parts = [cloud.points] if cloud.mesh is None else [cloud.points, cloud.mesh.vertices, cloud.mesh.faces]
             for part in parts:
                 digest.update(f"{tuple(part.shape)}".encode() + part.contiguous().numpy().tobytes())
         digest.update(json.dumps([[cloud.scale, cloud.unit] for cloud in self.clouds]).encode())
-        digest.update(json.dumps([self._conditions, self.ids], sort_keys=True).encode())
         return digest.hexdigest()
 
 

@@ -160,7 +160,7 @@ def test_bad_files_are_named_and_skipped(meshes: Path) -> None:
 def test_a_folder_without_meshes_says_so(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere: points\.folder needs `path`"):
         Folder(path=str(tmp_path / "nowhere")).build("train")
-    with pytest.raises(ValueError, match=r"holds 0 different files, expected 2 or more .* files that end in \.ply"):
+    with pytest.raises(ValueError, match=r"holds 0 different meshes and clouds, expected 2 or more .* files that end in \.ply"):
         Folder(path=str(tmp_path)).build("train")
     for name in ("a.ply", "b.ply"):
         (tmp_path / name).write_bytes(name.encode())
