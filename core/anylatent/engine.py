@@ -127,7 +127,7 @@ class Engine:
             steps = sampling.schedule_of(name).times(sampling.steps, path, start)
             solver = sampling.solver_of(name)
             times[name] = steps.float().to(self.device).expand(rows, -1)
-            tables[name] = solver.table(path, steps).float().to(self.device).expand(rows, -1, -1)
+            tables[name] = solver.table(path, steps).float().to(self.device)[None, :, None].expand(rows, -1, -1, -1)
             noise[name] = path.prior(spec, state.noise(name, -1, 0), stream.mask)
             clean = stream.values if request.begin < 1 else torch.zeros_like(stream.values)
             begun[name] = path.corrupt(clean, noise[name], times[name][:, :1, None])

@@ -1,6 +1,7 @@
 """Making rows with a run's denoiser: what samples, edits, metrics and policies share."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ class RowGenerator:
     def __init__(self, denoiser: Denoiser, sampling: Sampling, noised: bool) -> None:
         self.denoiser, self.sampling, self.noised = denoiser, sampling, noised
         self.engine = Engine(denoiser, sampling.batch)
+        self._finished: dict[int, Finished] = {}
 
     @torch.no_grad()
     def stream(self, state: State, conditions: Sequence[Mapping[str, Any]], begin: float = 1.0) -> Iterator[Finished]:
@@ -34,12 +36,17 @@ class RowGenerator:
         condition = known(conditions, device)
         null = known.null(len(conditions), device) if len(known.named) else None
         rows = self.engine.add(Request(state.to(device), condition, self.sampling, null, begin, self.noised))
+        awaited = set(rows)
         try:
-            for done in self.engine.stream():
-                yield Finished(done.row - rows[0], done.state, done.receipts)
+            while awaited:  # other streams' rows move and finish in the same steps
+                self._finished |= {done.row: done for done in self.engine.step()}
+                for row in sorted(awaited & self._finished.keys()):
+                    awaited.remove(row)
+                    yield replace(self._finished.pop(row), row=row - rows[0])
         finally:
-            for row in rows:  # whoever stops listening does not want the rest
+            for row in awaited:  # whoever stops listening does not want the rest
                 self.engine.cancel(row)
+                self._finished.pop(row, None)
 
     def __call__(self, state: State, conditions: Sequence[Mapping[str, Any]], begin: float = 1.0) -> State:
         """The rows of a start state, made, in their order. Errors: as `stream`."""

@@ -25,7 +25,7 @@ class Lane:
     noise: dict[str, Tensor]
     memory: dict[str, Memory]
     times: dict[str, Float[Tensor, "rows times"]]
-    tables: dict[str, Float[Tensor, "rows steps numbers"]]
+    tables: dict[str, Float[Tensor, "rows steps #tokens numbers"]]
     step: Int[Tensor, " rows"]
     steps: Int[Tensor, " rows"]
     asked: dict[str, Condition]
@@ -88,7 +88,7 @@ class Walk:
     def _move(self, name: str) -> Move:
         lane, path = self.lane, self.denoiser.path(name)
         spec = next(spec for spec in self.denoiser.specs if spec.name == name)
-        table = lane.tables[name].gather(1, lane.step[:, None, None].expand(-1, 1, lane.tables[name].shape[2]))[:, 0]
+        table = _at(lane.tables[name], lane.step)
 
         def noise(draw: int) -> Tensor:
             return path.prior(spec, lane.state.noise(name, lane.step, draw), lane.state[name].mask)
@@ -214,6 +214,11 @@ class Part:
         like = self.walk.values[name]
         x = x[:, : like.shape[1]]
         return x if self.whole else torch.zeros_like(like).index_copy(0, self.index, x)
+
+
+def _at(table: Float[Tensor, "rows steps *rest"], step: Int[Tensor, " rows"]) -> Float[Tensor, "rows *rest"]:
+    """Each row's entry of its own step."""
+    return table[torch.arange(len(step), device=step.device), step]
 
 
 def _cat_padded(tensors: Sequence[Tensor]) -> Tensor:

@@ -1,5 +1,6 @@
 """Making some streams given others, or without them."""
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
@@ -11,6 +12,15 @@ from anylatent.types import Tensor
 if TYPE_CHECKING:
     from anylatent.state import State
     from anylatent.tokenizers.base import Tokenizer
+
+
+def require_roles(given: Collection[str], absent: Collection[str]) -> None:
+    """Errors: `ValueError` if a part is given and absent, or none is either."""
+    both = sorted(set(given) & set(absent))
+    if both:
+        raise ValueError(f"{both} cannot be given and absent")
+    if not (given or absent):
+        raise ValueError("say which parts are `given`, which `absent`; to make all of them, sample")
 
 
 class GivenParts(Editor, kind="given-parts"):
@@ -25,11 +35,7 @@ class GivenParts(Editor, kind="given-parts"):
 
     @model_validator(mode="after")
     def _apart(self) -> "GivenParts":
-        both = sorted(set(self.given) & set(self.absent))
-        if both:
-            raise ValueError(f"{both} cannot be given and absent")
-        if not (self.given or self.absent):
-            raise ValueError("say which parts are `given`, which `absent`; to make all of them, sample")
+        require_roles(self.given, self.absent)
         return self
 
     def start(self, tokenizer: "Tokenizer", given: list[Any], seeds: Tensor) -> "State":
@@ -52,6 +58,15 @@ class GivenParts(Editor, kind="given-parts"):
             state = state.with_kept(name, state[name].mask)
         empty = {name: torch.zeros_like(state[name].values) for name in gone}
         return state.with_values(empty).with_time({name: torch.ones_like(state[name].time) for name in gone})
+
+    def finish(self, samples: list[Any], given: list[Any]) -> list[Any]:
+        """Given parts as they were given: a tokenizer may say them only nearly."""
+        if not given:
+            return samples
+        return [
+            sample | {part: given[index % len(given)][part] for part in self.given if part in sample} if isinstance(sample, dict) else sample
+            for index, sample in enumerate(samples)
+        ]
 
     def _streams(self, tokenizer: "Tokenizer", parts: tuple[str, ...]) -> set[str]:
         known = [spec.name for spec in tokenizer.specs]

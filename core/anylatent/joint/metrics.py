@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from anylatent.data import Dataset, Record
-from anylatent.joint.editing import GivenParts
+from anylatent.joint.editing import GivenParts, require_roles
 from anylatent.joint.modality import Joint
 from anylatent.lazy import torch
 from anylatent.metrics.base import Evidence, Measure, Metric
 from anylatent.metrics.intervals import bootstrap, wilson
+
+if TYPE_CHECKING:
+    from anylatent.tokenizers.base import Tokenizer
 
 
 class PartDataset(Dataset):
@@ -38,12 +41,18 @@ class PartMetric(Metric, kind="part"):
     metric: Metric
     asked: dict[str, str] = Field(default={}, description="Conditions whose asked value is a part that was made: {label: label}.")
 
+    @property
+    def min_n(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.metric.min_n
+
     def compute(self, evidence: Evidence) -> list[Measure]:
-        """The metric's measures, named after the part. Errors: as the metric's; `ValueError` for an unknown part."""
+        """The metric's measures, named after the part. Errors: as the metric's; `ValueError` for a part that is unknown or not made."""
         joint = _joint(self, evidence)
         for name in (self.part, *self.asked.values()):
             _require_part(self, joint, name)
         there = [index for index, sample in enumerate(evidence.samples) if sample.get(self.part) is not None]
+        if evidence.samples and not there:
+            raise ValueError(f"{self.kind}: none of the {len(evidence.samples)} samples has the part '{self.part}': it was not made")
         samples = [evidence.samples[index] for index in there]
         own = replace(
             evidence,
@@ -52,7 +61,8 @@ class PartMetric(Metric, kind="part"):
             asked=[dict(evidence.asked[i]) | {name: evidence.samples[i][part] for name, part in self.asked.items()} for i in there],
             train=PartDataset(evidence.train, self.part),
             test=PartDataset(evidence.test, self.part),
-            tokenizer=None,
+            tokenizer=_tokenizer_of(self.part, evidence),
+            model=None,  # it makes rows of all parts' streams
         )
         self.metric.require(len(samples))
         return [replace(measure, name=f"{self.part}: {measure.name}") for measure in self.metric.compute(own)]
@@ -140,6 +150,13 @@ class Conditional(Metric, kind="conditional"):
     count: int = Field(default=100, ge=2, description="Samples to make.")
     metric: Metric
 
+    @model_validator(mode="after")
+    def _sensible(self) -> "Conditional":
+        require_roles(self.given, self.absent)
+        if self.count < self.metric.min_n:
+            raise ValueError(f"metric '{self.metric.kind}' needs at least {self.metric.min_n} samples: `count` is {self.count}")
+        return self
+
     def compute(self, evidence: Evidence) -> list[Measure]:
         """The metric's measures, named after what was given. Errors: as the metric's and `GivenParts.start`."""
         from anylatent.random import seed_of
@@ -148,12 +165,11 @@ class Conditional(Metric, kind="conditional"):
             raise ValueError(f"{self.kind} makes samples of its own: it needs the run's denoiser and tokenizer (Run.evaluate gives them)")
         records = [evidence.test[index % len(evidence.test)] for index in range(self.count)]
         seeds = torch.tensor([seed_of(self.kind, evidence.seed, index) for index in range(self.count)])
-        given = [record.sample for record in records]
-        state = GivenParts(given=self.given, absent=self.absent).start(evidence.tokenizer, given if self.given else [], seeds)
-        made = evidence.tokenizer.decode(evidence.model(state, [{}] * self.count))
+        given, editor = [record.sample for record in records] if self.given else [], GivenParts(given=self.given, absent=self.absent)
+        state = editor.start(evidence.tokenizer, given, seeds)
+        made = editor.finish(evidence.tokenizer.decode(evidence.model(state, [{}] * self.count)), given)
         asked = [dict(record.conditions) if self.given else {} for record in records]
         told = " ".join(f"{word} {', '.join(parts)}" for word, parts in (("given", self.given), ("without", self.absent)) if parts)
-        self.metric.require(self.count)
         return [replace(m, name=f"{told}: {m.name}") for m in self.metric.compute(replace(evidence, samples=made, asked=asked))]
 
 
@@ -171,6 +187,12 @@ def _joint(metric: Metric, evidence: Evidence) -> Joint:
     if not isinstance(evidence.modality, Joint):
         raise ValueError(f"{metric.kind} judges joint samples; these are of the modality '{evidence.modality.kind}'")
     return evidence.modality
+
+
+def _tokenizer_of(part: str, evidence: Evidence) -> "Tokenizer | None":
+    from anylatent.joint.joint_tokenizer import JointTokenizer
+
+    return evidence.tokenizer.named[part] if isinstance(evidence.tokenizer, JointTokenizer) else None
 
 
 def _require_part(metric: Metric, joint: Joint, name: str) -> None:

@@ -31,15 +31,15 @@ class Query:
 class Move:
     """One step of B rows: from `t` to `s` (they broadcast against `(B, N, C)`), step `index` of each row `(B,)`.
 
-    `table` `(B, K)` holds this step's numbers from `Solver.table`; `noise(draw)` is standard normal, of the tokens'
-    shape, by row seed and step.
+    `table` `(B, #N, K)` holds this step's numbers from `Solver.table`; `noise(draw)` is the path's prior noise (standard
+    normal on Gaussian paths), of the tokens' shape, by row seed and step.
     """
 
     path: Path
     t: Float[Tensor, "rows #tokens 1"]
     s: Float[Tensor, "rows #tokens 1"]
     index: Tensor
-    table: Float[Tensor, "rows numbers"]
+    table: Float[Tensor, "rows #tokens numbers"]
     noise: Callable[[int], Tensor]
 
 
@@ -55,14 +55,24 @@ class Solver(Node, family="solver"):
     stochastic: ClassVar[bool] = False
     calls: ClassVar[int] = 1
     """Predictions asked for in a full step."""
+    invertible: ClassVar[bool] = False
+    """Whether `unstep` undoes `step` exactly."""
 
     def supports(self, path: Path) -> str | None:
         """Why it cannot run on this path, or None."""
         return None if isinstance(path, GaussianPath) else f"solver '{self.kind}' moves along Gaussian paths, not '{path.kind}'"
 
-    def table(self, path: Path, times: Float[Tensor, " times"]) -> Float[Tensor, "steps numbers"]:
-        """Numbers that each step needs, made once from the row's times (float64); may be empty."""
-        return times.new_zeros(len(times) - 1, 0)
+    def end(self, path: Path) -> float:
+        """The time at which it stops: 0, but for a solver that cannot go all the way."""
+        return 0.0
+
+    def table(self, path: Path, times: Float[Tensor, "times *tokens"]) -> Float[Tensor, "steps *tokens numbers"]:
+        """Numbers that each step needs, made once from times that fall (float64), of a row or of each of its tokens; may be empty.
+
+        Where they depend on what came before, the first step of `times` has no before: a row that was noised again starts
+        a new table. A step that goes nowhere (t = s) is not made: its numbers do not matter.
+        """
+        return times.new_zeros(len(times) - 1, *times.shape[1:], 0)
 
     def memory(self, x: Float[Tensor, "rows tokens width"]) -> Memory:
         """What a row remembers before its first step."""
@@ -72,31 +82,39 @@ class Solver(Node, family="solver"):
         """One step; see `Steps`. Tokens of one row must not touch those of another."""
         raise NotImplementedError
 
+    def unstep(self, x: Float[Tensor, "rows tokens width"], memory: Memory, move: Move) -> Steps:
+        """The way back: from `move.s`, where `x` is, to the earlier `move.t`; the same numbers as `step` had.
+
+        An invertible solver gives back the very tokens (and memory) that `step` was given. Others need not have one.
+        """
+        raise NotImplementedError
+
 
 class Multistep(Solver):
     """x_s = a x_t + sum_k b_k d_k + c z, with d_0 the new prediction and d_k the k-th last: a solver that is a table.
 
-    A subclass gives only numbers: `coefficients(path, times)` returns columns a, b_0 … b_{history}, c.
+    A subclass gives only numbers: `coefficients(path, times)` returns columns a, b_0 … b_{history}, c, each `(steps, …)`:
+    `times` `(steps + 1, …)` may have a further axis, of tokens.
     """
 
     history: ClassVar[int] = 0
     """How many earlier predictions enter."""
 
-    def coefficients(self, path: GaussianPath, times: Float[Tensor, " times"]) -> list[Tensor]:
-        """The columns a, b_0, …, b_history, and c for stochastic ones, each `(steps,)`."""
+    def coefficients(self, path: GaussianPath, times: Float[Tensor, "times *tokens"]) -> list[Tensor]:
+        """The columns a, b_0, …, b_history, and c for stochastic ones, each `(steps, …)`."""
         raise NotImplementedError
 
-    def table(self, path: Path, times: Float[Tensor, " times"]) -> Float[Tensor, "steps numbers"]:
+    def table(self, path: Path, times: Float[Tensor, "times *tokens"]) -> Float[Tensor, "steps *tokens numbers"]:
         assert isinstance(path, GaussianPath), "checked by `supports`"
-        return torch.stack(self.coefficients(path, times), 1)
+        return torch.stack(self.coefficients(path, times), -1)
 
     def memory(self, x: Float[Tensor, "rows tokens width"]) -> Memory:
         return {f"d{k}": torch.zeros_like(x) for k in range(1, self.history + 1)}
 
     def step(self, x: Float[Tensor, "rows tokens width"], memory: Memory, move: Move) -> Steps:
-        """The table's row, applied; every number is a `(B, 1, 1)` column."""
+        """The table's row, applied; every number is a `(B, #N, 1)` column."""
         d = yield Query(x, move.t)
-        a, *b = (column[:, None, None] for column in move.table.unbind(1))
+        a, *b = (column[..., None] for column in move.table.unbind(-1))
         moved = a * x + b[0] * d
         for k in range(1, self.history + 1):
             moved = moved + b[k] * memory[f"d{k}"]

@@ -21,7 +21,7 @@ def _implicit(path: GaussianPath, times: Tensor, eta: float) -> list[Tensor]:
 class DDIM(Multistep, kind="ddim"):
     """Denoising diffusion implicit model: deterministic, first order (Song et al. 2020, 2010.02502, eq. 12 with eta = 0)."""
 
-    def coefficients(self, path: GaussianPath, times: Float[Tensor, " times"]) -> list[Tensor]:
+    def coefficients(self, path: GaussianPath, times: Float[Tensor, "times *tokens"]) -> list[Tensor]:
         return _implicit(path, times, 0.0)[:2]
 
 
@@ -32,5 +32,5 @@ class Ancestral(Multistep, kind="ancestral"):
 
     eta: float = Field(default=1.0, ge=0, le=1, description="How much noise is new: 0 is DDIM, 1 is DDPM.")
 
-    def coefficients(self, path: GaussianPath, times: Float[Tensor, " times"]) -> list[Tensor]:
+    def coefficients(self, path: GaussianPath, times: Float[Tensor, "times *tokens"]) -> list[Tensor]:
         return _implicit(path, times, self.eta)

@@ -18,10 +18,10 @@ class DPMpp2M(Multistep, kind="dpm++2m"):
     order: ClassVar[int] = 2
     history: ClassVar[int] = 1
 
-    def coefficients(self, path: GaussianPath, times: Float[Tensor, " times"]) -> list[Tensor]:
+    def coefficients(self, path: GaussianPath, times: Float[Tensor, "times *tokens"]) -> list[Tensor]:
         alpha, sigma = path.alpha(times), path.sigma(times)
         lam = alpha.log() - sigma.log()
-        h = lam.diff()
+        h = lam.diff(dim=0)
         ahead = torch.zeros_like(h)
         ahead[1:] = (h[1:] / (2 * h[:-1])).where(h[1:].isfinite() & h[:-1].isfinite(), 0.0)
         # exp(-h) = (sigma_s / alpha_s) / (sigma_t / alpha_t); written so that alpha_t = 0 and sigma_s = 0 are exact.

@@ -12,8 +12,8 @@ class Euler(Multistep, kind="euler"):
     The step that ends at t = 0 returns the prediction: on these two paths that is Euler's step, on curved ones it is better.
     """
 
-    def coefficients(self, path: GaussianPath, times: Float[Tensor, " times"]) -> list[Tensor]:
-        t, h = times[:-1], times.diff()
+    def coefficients(self, path: GaussianPath, times: Float[Tensor, "times *tokens"]) -> list[Tensor]:
+        t, h = times[:-1], times.diff(dim=0)
         ratio = path.sigma_dot(t) / path.sigma(t)
         last = times[1:] == 0
         a, b = 1 + h * ratio, h * (path.alpha_dot(t) - path.alpha(t) * ratio)

@@ -21,8 +21,8 @@ class SDEEuler(Multistep, kind="sde-euler"):
 
     churn: float = Field(default=1.0, ge=0, description="How much noise is added and removed; 0: Euler on the ODE.")
 
-    def coefficients(self, path: GaussianPath, times: Float[Tensor, " times"]) -> list[Tensor]:
-        t, h = times[:-1], times.diff()
+    def coefficients(self, path: GaussianPath, times: Float[Tensor, "times *tokens"]) -> list[Tensor]:
+        t, h = times[:-1], times.diff(dim=0)
         ratio, alpha = path.sigma_dot(t) / path.sigma(t), path.alpha(t)
         # -w/2 score = w/2 (x - alpha d) / sigma^2 = churn ratio (x - alpha d)
         a = 1 + h * ratio * (1 + self.churn)

@@ -20,7 +20,7 @@ def walk(solver: Solver, oracle: MixtureOracle, x: Float[Tensor, "rows tokens wi
     rows = x.shape[0]
     table, memory = solver.table(oracle.gaussian, times).to(x.dtype), solver.memory(x)
     for i, (t, s) in enumerate(pairwise(times)):
-        row = table[i].expand(rows, -1)
+        row = table[i].expand(rows, 1, -1)
         move = Move(
             oracle.gaussian,
             t.expand(rows, 1, 1),

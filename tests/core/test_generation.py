@@ -1,0 +1,91 @@
+"""Rows that are made one call after the other, by one engine that stays."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+
+from anylatent.generation import RowGenerator
+from anylatent.paths import Rectified
+from anylatent.sampling import Sampling
+from anylatent.solvers.dpmpp import DPMpp2M
+from anylatent.state import State
+from anylatent.testing.oracles import MixtureOracle
+
+ASKED = [{"component": index % 3} for index in range(7)]
+
+
+def generator(**sampling: Any) -> RowGenerator:
+    """Of three Gaussians, 3 rows at once."""
+    drawn = torch.Generator().manual_seed(0)
+    means = torch.randn(3, 5, 2, generator=drawn)
+    oracle = MixtureOracle(Rectified(), torch.tensor([0.2, 0.3, 0.5]), means, torch.tensor([0.1, 0.3, 0.2]))
+    return RowGenerator(oracle, Sampling.model_validate({"steps": 4, "batch": 3, "solver": DPMpp2M()} | sampling), noised=False)
+
+
+def layout(made: RowGenerator, *seeds: int) -> State:
+    assert isinstance(made.denoiser, MixtureOracle)
+    return made.denoiser.layout(seeds)
+
+
+def alone(seed: int, asked: Mapping[str, Any]) -> torch.Tensor:
+    fresh = generator()
+    return fresh(layout(fresh, seed), [asked])["tokens"].values[0]
+
+
+def test_rows_come_in_their_order_with_the_seeds_that_were_asked() -> None:
+    made = generator()
+    state = made(layout(made, *range(10, 17)), ASKED)
+    assert state.seeds.tolist() == list(range(10, 17))
+    for row in range(7):
+        torch.testing.assert_close(state["tokens"].values[row], alone(10 + row, ASKED[row]), atol=1e-5, rtol=0)
+    assert len(made.engine) == 0
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_as_many_conditions_as_rows_are_asked_for(count: int) -> None:
+    made = generator()
+    with pytest.raises(ValueError, match=rf"{count} conditions were given for 2 rows: give one each, \{{\}} asks nothing"):
+        made(layout(made, 0, 1), [{}] * count)
+    assert len(made.engine) == 0
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["let go", "held on to"])
+def test_a_stream_that_is_left_half_way_does_not_touch_the_next(held: bool) -> None:
+    """Let go, its rows are gone; held on to, they wait, and its other rows come when they are asked for."""
+    made = generator()
+    left = made.stream(layout(made, *range(7)), ASKED)
+    first = next(left)
+    assert first.row == 0
+    assert len(made.engine) > 0
+    if not held:
+        left.close()
+        assert len(made.engine) == 0, "nobody waits for them"
+    state = made(layout(made, 20, 21), ASKED[:2])
+    assert state.seeds.tolist() == [20, 21]
+    for row in range(2):
+        torch.testing.assert_close(state["tokens"].values[row], alone(20 + row, ASKED[row]), atol=1e-5, rtol=0)
+    rest = list(left)
+    assert [done.row for done in rest] == ([1, 2, 3, 4, 5, 6] if held else [])
+    for done in rest:
+        torch.testing.assert_close(done.state["tokens"].values[0], alone(done.row, ASKED[done.row]), atol=1e-5, rtol=0)
+    assert len(made.engine) == 0
+
+
+def test_an_interrupted_call_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = generator()
+    predict, calls = made.denoiser.forward, []
+
+    def interrupted(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return predict(*arguments)
+
+    monkeypatch.setattr(made.denoiser, "forward", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        made(layout(made, *range(7)), ASKED)
+    assert len(made.engine) == 0
+    state = made(layout(made, 4), ASKED[:1])
+    torch.testing.assert_close(state["tokens"].values[0], alone(4, ASKED[0]), atol=1e-5, rtol=0)
