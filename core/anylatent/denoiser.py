@@ -87,7 +87,8 @@ class ModulationCache:
         pairs = torch.unique(torch.stack((ids.double(), levels.double()), 1), dim=0)
         ids, levels = pairs[:, 0].long(), pairs[:, 1].float()
         vectors = torch.stack([self._vectors[i] for i in ids.tolist()])
-        new = self.backbone.modulate(levels[:, None], vectors)[:, 0]
+        with torch.no_grad():  # kept between calls, of which only some are differentiated
+            new = self.backbone.modulate(levels[:, None], vectors)[:, 0]
         self.computed += len(new)
         if self._pool is not None and self._pool.nbytes + new.nbytes > self.budget:
             self._pool = self._levels = self._places = None

@@ -12,11 +12,16 @@ import torch
 
 from anylatent.condition import Condition
 from anylatent.denoiser import Denoiser, ModulationCache
-from anylatent.guidance.base import Branch, Moment
+from anylatent.guidance.base import Branch, Guidance
 from anylatent.hooks.base import HookedSites, Store, Visit
-from anylatent.lanes import Lane, Part, Walk
+from anylatent.known import Known
+from anylatent.lanes import Lane, Manner, Part, Walk
+from anylatent.moment import Moment
+from anylatent.moves import solver_table
+from anylatent.paths.base import Path
 from anylatent.sampling import Sampling
-from anylatent.state import Receipt, State, Tally
+from anylatent.solvers.base import Memory, Solver
+from anylatent.state import Receipt, State, Stream, Tally
 from anylatent.types import Bool, Tensor
 
 
@@ -27,7 +32,8 @@ class Request:
     `state.keep` tokens hold given clean values; they are kept as clean tokens of time 0, or with `noised` (for a
     denoiser that was not trained to complete) as tokens noised to each step's time. Tokens whose time is 1 are absent:
     they are not made, and the others see the prior in their place at every step. `begin` < 1 starts from the state's
-    clean values noised to that time instead of from the prior.
+    clean values noised to that time instead of from the prior. `inverted`: from the state's clean values back to the
+    prior, by the solver. `trail`: say where rows have been.
     """
 
     state: State
@@ -36,17 +42,25 @@ class Request:
     null: Condition | None = None
     begin: float = 1.0
     noised: bool = False
-    beside: Mapping[str, tuple[Condition, Condition | None]] = field(default_factory=dict)
-    """The same condition and null as the engine's other denoisers encode them, by name."""
+    inverted: bool = False
+    trail: bool = False
+    known: Known = field(default_factory=Known)
+    variants: Mapping[str, Condition] = field(default_factory=dict)
+    """The other things that the guidance asks, by name."""
+    beside: Mapping[str, Mapping[str, Condition]] = field(default_factory=dict)
+    """"asked", "null" and the variants as the engine's other denoisers encode them, by the denoiser's name."""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A row that is done: its id, its clean state (one row), and what each method did for it."""
+    """A row that is done: its id, its clean state (one row), what each method did for it, what its solver remembers, where it was."""
 
     row: int
     state: State
     receipts: Mapping[str, Mapping[str, float]]
+    memory: Mapping[str, Memory] = field(default_factory=dict)
+    trail: Mapping[str, Tensor] = field(default_factory=dict)
+    """`(1, steps + 1, N, C)` by stream, if the request asked for it."""
 
 
 class Engine:
@@ -75,8 +89,7 @@ class Engine:
         self._check(request)
         ids = list(range(self._next, self._next + len(request.state)))
         self._next += len(ids)
-        lane = self._lane(request, ids)
-        self._waiting.append((self._key(request), lane))
+        self._waiting.append(self._lane(request, ids))
         return ids
 
     def cancel(self, row: int) -> bool:
@@ -100,53 +113,105 @@ class Engine:
 
     def _check(self, request: Request) -> None:
         paths = {spec.name: self.denoiser.path(spec.name) for spec in self.denoiser.specs}
-        backbone = self.denoiser.backbone
+        backbone, guidance = self.denoiser.backbone, request.sampling.guidance
         refusals = request.sampling.refusals(paths, backbone.sites, type(backbone).__name__, request.null is not None)
-        for name in request.sampling.guidance.models():
+        for name in guidance.models():
             if name not in self.denoisers or name not in request.beside:
-                kind, known = (
-                    request.sampling.guidance.kind,
-                    sorted(set(self.denoisers) & set(request.beside)) or "none besides the main one",
+                known = sorted(set(self.denoisers) & set(request.beside)) or "none besides the main one"
+                refusals.append(f"guidance '{guidance.kind}' asks the denoiser '{name}': this engine and request have {known}")
+        missing = sorted(set(guidance.variants()) - set(request.variants))
+        if missing:
+            refusals.append(f"guidance '{guidance.kind}' asks under {missing}: the request has {sorted(request.variants) or 'no variants'}")
+        for correction in request.sampling.corrections:
+            given = [set(names) for names in request.known.measured.values()]
+            if correction.measures and not any(set(correction.measures) <= names for names in given):
+                refusals.append(
+                    f"correction '{correction.kind}' goes by what was measured ({', '.join(correction.measures)}), and the request gives "
+                    "nothing: use an editor that measures a given sample, or `Known.measured`"
                 )
-                refusals.append(f"guidance '{kind}' asks the denoiser '{name}': this engine and request have {known}")
+        if request.inverted:
+            solvers = [request.sampling.solver_of(name) for name in paths]
+            refusals += [
+                f"solver '{solver.kind}' has no way back: invert with 'ddim', or exactly with an invertible one"
+                for solver in solvers
+                if type(solver).unstep is Solver.unstep
+            ]
         if refusals:
             raise ValueError("; ".join(refusals))
 
-    def _key(self, request: Request) -> str:
-        alike = request.sampling.model_copy(update={"count": 1, "steps": 1, "seed": 0, "batch": 1, "weights": ""})
-        slots = (request.null is None, request.condition.cross is None, request.condition.prepend is None, sorted(request.beside))
-        return f"{alike.key()} {slots} {request.noised}"
-
-    def _lane(self, request: Request, ids: list[int]) -> Lane:
-        sampling, state = request.sampling, request.state.to(self.device)
-        rows = len(ids)
-        times, tables, noise, memory, begun = {}, {}, {}, {}, {}
+    def _lane(self, request: Request, ids: list[int]) -> tuple[str, Lane]:
+        """The rows of a request as a lane, and the key of the lanes that they may join."""
+        sampling, state, known = request.sampling, request.state.to(self.device), request.known.to(self.device)
+        times = self._times(request, state)
+        tables, noise, memory, begun, recall = {}, {}, {}, {}, {}
+        methods = {"guidance": sampling.guidance} | {str(i): correction for i, correction in enumerate(sampling.corrections)}
         for spec in self.denoiser.specs:
             name, path, stream = spec.name, self.denoiser.path(spec.name), state[spec.name]
-            start = min(request.begin, path.start(self.denoiser.corruptions[name].prediction))
-            steps = sampling.schedule_of(name).times(sampling.steps, path, start)
             solver = sampling.solver_of(name)
-            times[name] = steps.float().to(self.device).expand(rows, -1)
-            tables[name] = solver.table(path, steps).float().to(self.device)[None, :, None].expand(rows, -1, -1, -1)
-            noise[name] = path.prior(spec, state.noise(name, -1, 0), stream.mask)
-            clean = stream.values if request.begin < 1 else torch.zeros_like(stream.values)
-            begun[name] = path.corrupt(clean, noise[name], times[name][:, :1, None])
-            memory[name] = solver.memory(stream.values)
+            tables[name] = solver_table(solver, path, times[name])
+            noise[name] = known.prior.get(name, path.prior(spec, state.noise(name, -1, 0), stream.mask))
+            memory[name] = dict(known.memory.get(name, solver.memory(stream.values)))
+            begun[name] = known.begun.get(name, self._begun(request, stream, noise[name], times[name], path))
+            for method, node in methods.items():
+                recall.setdefault(method, {})[name] = node.memory(stream.values)
             if spec.given:
                 state = state.with_kept(name, stream.mask)
         given = {name: state[name].values for name in begun}
-        encoded = {"main": (request.condition, request.null), **request.beside}
-        asked = {name: self._prepare(name, times, condition) for name, (condition, _) in encoded.items()}
-        null = {name: self._prepare(name, times, condition) for name, (_, condition) in encoded.items() if condition is not None}
-        count = torch.full((rows,), sampling.steps, device=self.device)
+        encoded = {"main": self._named(request), **request.beside}
+        conditions = {
+            model: {name: self._prepare(model, times, condition) for name, condition in named.items()} for model, named in encoded.items()
+        }
+        rows, steps = len(ids), next(iter(times.values())).shape[1] - 1
+        count = torch.full((rows,), steps, device=self.device)
         state = replace(state.with_values(begun), rows=torch.tensor(ids, device=self.device))
-        return Lane(sampling, request.noised, state, given, noise, memory, times, tables, torch.zeros_like(count), count, asked, null)
+        manner = Manner(sampling, request.noised, request.inverted, any(bool((t.diff(dim=1) >= 0).any()) for t in times.values()))
+        lane = Lane(
+            manner, state, given, noise, memory, recall, dict(known.recorded), {name: dict(each) for name, each in known.measured.items()},
+            {name: x[:, None].repeat(1, steps + 1, 1, 1) for name, x in begun.items() if request.trail},
+            {name: t.float().to(self.device).expand(rows, -1, -1) for name, t in times.items()},
+            {name: t.float().to(self.device).expand(rows, -1, -1, -1) for name, t in tables.items()},
+            torch.zeros_like(count), count, conditions,
+        )  # fmt: skip
+        return self._key(request, lane), lane
+
+    def _times(self, request: Request, state: State) -> dict[str, Tensor]:
+        """The times of each stream `(1 or B, steps + 1, 1 or N)`, float64; streams that are done sooner rest."""
+        sampling, times = request.sampling, {}
+        for spec in self.denoiser.specs:
+            path, schedule = self.denoiser.path(spec.name), sampling.schedule_of(spec.name)
+            start = min(request.begin, path.start(self.denoiser.corruptions[spec.name].prediction))
+            each = schedule.token_times(sampling.steps, path, start, state[spec.name], spec)
+            each = schedule.times(sampling.steps, path, start)[None, :, None] if each is None else each
+            times[spec.name] = each.clamp(min=sampling.solver_of(spec.name).end(path))
+        longest = max(each.shape[1] for each in times.values())
+        return {
+            name: torch.cat((each, each[:, -1:].expand(-1, longest - each.shape[1], -1)), 1) if each.shape[1] < longest else each
+            for name, each in times.items()
+        }
+
+    def _begun(self, request: Request, stream: Stream, noise: Tensor, times: Tensor, path: Path) -> Tensor:
+        """The tokens that rows begin with: prior, clean ones noised to the first time, or (inverted) clean ones."""
+        clean = stream.values if request.begin < 1 or request.inverted else torch.zeros_like(stream.values)
+        first = (times[:, -1] if request.inverted else times[:, 0]).float().to(noise.device)[..., None]
+        return path.corrupt(clean, torch.zeros_like(noise) if request.inverted else noise, first)
+
+    def _named(self, request: Request) -> dict[str, Condition]:
+        null = {} if request.null is None else {"null": request.null}
+        return {"asked": request.condition, **null, **request.variants}
+
+    def _key(self, request: Request, lane: Lane) -> str:
+        alike = request.sampling.model_copy(update={"count": 1, "steps": 1, "seed": 0, "batch": 1, "weights": ""})
+        slots = (request.condition.cross is None, request.condition.prepend is None)
+        named = {model: sorted(conditions) for model, conditions in lane.conditions.items()}
+        tokens = {name: times.shape[2] > 1 for name, times in lane.times.items()}
+        known = (sorted(lane.recorded), {name: sorted(each) for name, each in lane.measured.items()})
+        return f"{alike.key()} {slots} {named} {tokens} {known} {request.noised} {request.inverted} {request.trail} {lane.manner.rests}"
 
     def _prepare(self, model: str, times: Mapping[str, Tensor], condition: Condition) -> Condition:
         """Modulations of all steps x distinct conditions, in one product."""
         entered = self.modulations[model].enter(condition)
-        levels = torch.cat([self.denoisers[model].path(name).level(row[0]) for name, row in times.items()])
-        self.modulations[model].prepare(entered, levels)
+        levels = [self.denoisers[model].path(name).level(each.float().unique().to(self.device)) for name, each in times.items()]
+        self.modulations[model].prepare(entered, torch.cat(levels))
         return entered
 
     # --- one step ---------------------------------------------------------------------------------------------
@@ -155,7 +220,7 @@ class Engine:
     def step(self) -> list[Finished]:
         """Move every row by one step of its own; the rows that this finished."""
         self._admit()
-        walks = {key: Walk(lane, self.denoiser) for key, lane in self._lanes.items()}
+        walks = {key: Walk(lane, self.denoiser, self._tally) for key, lane in self._lanes.items()}
         while asking := [walk for walk in walks.values() if walk.queries]:
             for walk, answer in zip(asking, self._answer(asking), strict=True):
                 walk.send(answer)
@@ -190,30 +255,48 @@ class Engine:
         state = lane.state.select([i])
         row = int(state.rows[0])
         self.store.forget(row)
-        return Finished(row, state, {name: counts for name, tally in self.tallies.items() if (counts := tally.of(row))})
+        own = lane.select(torch.tensor([i], device=self.device))
+        counts = {name: counts for name, tally in self.tallies.items() if (counts := tally.of(row))}
+        return Finished(row, state, counts, own.memory, own.trail)
+
+    def _tally(self, method: str) -> Tally:
+        return self.tallies.setdefault(method, Tally())
 
     def _answer(self, walks: "Sequence[Walk]") -> list[dict[str, Tensor]]:
         """The guided, corrected prediction of the clean tokens for each walk's queries, all branches in one batch."""
-        parts: list[Part] = []
-        plans: list[tuple[Moment, Sequence[Branch]]] = []
-        for walk in walks:
-            moment = Moment(walk.time(), walk.lane.step)
-            branches = walk.lane.sampling.guidance.plan(moment)
-            plans.append((moment, branches))
-            parts += [Part(walk, branch, walk.rows(branch)) for branch in branches]
-        predictions = self._predict([part for part in parts if part.index.numel()])
+        moments = [walk.moment() for walk in walks]
+        plans = [list(walk.lane.sampling.guidance.plan(moment)) for walk, moment in zip(walks, moments, strict=True)]
+        found: list[dict[str, dict[str, Tensor]]] = [{} for _ in walks]
+        asking = list(plans)
+        while any(asking):
+            parts = [Part(walk, branch, walk.rows(branch)) for walk, branches in zip(walks, asking, strict=True) for branch in branches]
+            predictions = self._predict([part for part in parts if part.index.numel()])
+            for walk, mine in zip(walks, found, strict=True):
+                mine |= {name: prediction for (who, name), prediction in predictions.items() if who == id(walk)}
+            asking = [self._further(*each) for each in zip(walks, moments, plans, found, strict=True)]
+            for plan, more in zip(plans, asking, strict=True):
+                plan += more
         answers = []
-        for walk, (moment, branches) in zip(walks, plans, strict=True):
-            mine = {branch.name: predictions.get((id(walk), branch.name)) for branch in branches}
-            answers.append(walk.combine({name: p for name, p in mine.items() if p is not None}, moment, branches))
+        for walk, moment, plan, mine in zip(walks, moments, plans, found, strict=True):
+            with torch.set_grad_enabled(walk.gradient):
+                answers.append(walk.combine(mine, moment, plan))
         return answers
 
+    def _further(self, walk: Walk, moment: Moment, plan: Sequence[Branch], found: Mapping[str, Mapping[str, Tensor]]) -> list[Branch]:
+        """What the guidance wants to know besides, having heard the first answers: of new names, so that it comes to an end."""
+        guidance = walk.lane.sampling.guidance
+        if type(guidance).follow is Guidance.follow:
+            return []
+        known = {branch.name for branch in plan}
+        return [branch for branch in guidance.follow(found, walk.heres(moment)) if branch.name not in known]
+
     def _predict(self, parts: Sequence[Part]) -> dict[tuple[int, str], dict[str, Tensor]]:
-        """One batch a model."""
-        models = dict.fromkeys(part.branch.model for part in parts)
+        """One batch a model; those whose predictions are differentiated have their own."""
+        alike = dict.fromkeys((part.branch.model, part.walk.gradient) for part in parts)
         out: dict[tuple[int, str], dict[str, Tensor]] = {}
-        for model in models:
-            out |= self._batch(model, [part for part in parts if part.branch.model == model])
+        for model, gradient in alike:
+            with torch.set_grad_enabled(gradient):
+                out |= self._batch(model, [part for part in parts if (part.branch.model, part.walk.gradient) == (model, gradient)])
         return out
 
     def _batch(self, model: str, parts: Sequence[Part]) -> dict[tuple[int, str], dict[str, Tensor]]:
@@ -229,25 +312,26 @@ class Engine:
         return out
 
     def _count(self, parts: "Sequence[Part]", state: State) -> None:
-        tally = self.tallies.setdefault("engine", Tally())
+        tally = self._tally("engine")
         tokens = torch.stack([stream.mask.sum(1) for stream in state.streams.values()]).sum(0)
         for part, own in zip(parts, tokens.split([len(part.index) for part in parts]), strict=True):
             tally.add("network_calls", part.ids())
             tally.add("tokens", part.ids(), own)
-            if part.branch.condition == "null":
+            if part.branch.name != "asked":
                 tally.add("guidance_calls", part.ids())
 
     def _sites(self, parts: "Sequence[Part]") -> HookedSites | None:
-        hooks = {hook.key(): hook for part in parts for hook in part.walk.lane.sampling.hooks}
+        hooks = {hook.key(): hook for part in parts for hook in part.hooks()}
         if not hooks:
             return None
         addresses = [(row, part.branch.name) for part in parts for row in part.ids().tolist()]
         step, steps, time = (torch.cat(columns) for columns in zip(*(part.where() for part in parts), strict=True))
         visits = []
         for key, hook in sorted(hooks.items(), key=lambda item: item[1].order):
-            asked = [any(h.key() == key for h in part.walk.lane.sampling.hooks) for part in parts for _ in part.index]
-            tally = self.tallies.setdefault(hook.kind, Tally())
-            visits.append((hook, Visit(addresses, torch.tensor(asked, device=self.device), step, steps, time, self.store, tally)))
+            asked = [any(h.key() == key for h in part.hooks()) for part in parts for _ in part.index]
+            visits.append(
+                (hook, Visit(addresses, torch.tensor(asked, device=self.device), step, steps, time, self.store, self._tally(hook.kind)))
+            )
         return HookedSites(visits)
 
 

@@ -1,99 +1,122 @@
 """Lanes: rows that move alike, each at its own step of its own times; and their walk through one step."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 
 from anylatent.condition import Condition
 from anylatent.denoiser import Denoiser
-from anylatent.guidance.base import Branch, Moment
+from anylatent.guidance.base import Branch
+from anylatent.moment import Here, Moment
+from anylatent.moves import moved
 from anylatent.sampling import Sampling
 from anylatent.solvers.base import Memory, Move, Query, Steps
-from anylatent.state import State
-from anylatent.types import Float, Int, Tensor
+from anylatent.spec import StreamSpec
+from anylatent.state import State, Tally
+from anylatent.types import Bool, Float, Int, Tensor
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How all rows of a lane move."""
+
+    sampling: Sampling
+    noised: bool
+    inverted: bool
+    rests: bool
+    """Whether some step rises or goes nowhere: a solver does not make it."""
 
 
 @dataclass
 class Lane:
     """Rows that move alike. Every tensor has a leading row axis; rows join by `cat` and leave by `select`."""
 
-    sampling: Sampling
-    noised: bool
+    manner: Manner
     state: State
     given: dict[str, Tensor]
     noise: dict[str, Tensor]
     memory: dict[str, Memory]
-    times: dict[str, Float[Tensor, "rows times"]]
+    recall: dict[str, dict[str, Memory]]
+    """What guidance and corrections remember, by method and stream."""
+    recorded: dict[str, Float[Tensor, "rows steps tokens width"]]
+    measured: dict[str, dict[str, Tensor]]
+    trail: dict[str, Float[Tensor, "rows times tokens width"]]
+    """Where rows have been, if that was asked for."""
+    times: dict[str, Float[Tensor, "rows times #tokens"]]
     tables: dict[str, Float[Tensor, "rows steps #tokens numbers"]]
     step: Int[Tensor, " rows"]
     steps: Int[Tensor, " rows"]
-    asked: dict[str, Condition]
-    null: dict[str, Condition]
-    """What is asked, and the null, as each model encodes it; without conditions there is no null."""
+    conditions: dict[str, dict[str, Condition]]
+    """By model: what is asked, the null, and the variants that guidance asks; without conditions there is no null."""
 
     def __len__(self) -> int:
         return len(self.state)
 
-    def select(self, rows: Tensor) -> "Lane":
-        def pick(tree: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return {name: x[rows] for name, x in tree.items()}
+    @property
+    def sampling(self) -> Sampling:
+        return self.manner.sampling
 
-        return Lane(
-            self.sampling, self.noised, self.state.select(rows), pick(self.given), pick(self.noise),
-            {name: pick(memory) for name, memory in self.memory.items()}, pick(self.times), pick(self.tables),
-            self.step[rows], self.steps[rows],
-            {name: condition.select(rows) for name, condition in self.asked.items()},
-            {name: condition.select(rows) for name, condition in self.null.items()},
-        )  # fmt: skip
+    def select(self, rows: Tensor) -> "Lane":
+        return Lane(self.manner, *(_selected(getattr(self, part), rows) for part in _PARTS))
 
     @staticmethod
     def cat(lanes: "Sequence[Lane]") -> "Lane":
-        def join(trees: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-            return {name: _cat_padded([tree[name] for tree in trees]) for name in trees[0]}
+        return Lane(lanes[0].manner, *(_joined([getattr(lane, part) for lane in lanes]) for part in _PARTS))
 
-        first = lanes[0]
-        return Lane(
-            first.sampling, first.noised, State.cat([lane.state for lane in lanes]), join([lane.given for lane in lanes]),
-            join([lane.noise for lane in lanes]),
-            {name: join([lane.memory[name] for lane in lanes]) for name in first.memory},
-            join([lane.times for lane in lanes]), join([lane.tables for lane in lanes]),
-            torch.cat([lane.step for lane in lanes]), torch.cat([lane.steps for lane in lanes]),
-            {name: Condition.cat([lane.asked[name] for lane in lanes]) for name in first.asked},
-            {name: Condition.cat([lane.null[name] for lane in lanes]) for name in first.null},
-        )  # fmt: skip
+    def place(self) -> Int[Tensor, " rows"]:
+        """Which step of its times each row is in: inverted rows go through them from the last to the first."""
+        return self.steps - 1 - self.step if self.manner.inverted else self.step
 
-    def now(self, stream: str, ahead: int = 0) -> Float[Tensor, "rows 1 1"]:
-        """The time of each row, or the one `ahead` steps on."""
-        return self.times[stream].gather(1, (self.step + ahead)[:, None])[:, :, None]
+    def between(self, stream: str) -> tuple[Float[Tensor, "rows #tokens 1"], Float[Tensor, "rows #tokens 1"]]:
+        """The two times of each row's step, in the order of its times."""
+        times, place = self.times[stream], self.place()
+        return at(times, place)[..., None], at(times, place + 1)[..., None]
+
+    def ends(self, stream: str) -> Float[Tensor, "rows #tokens 1"]:
+        """The time at which each row's step arrives."""
+        return self.between(stream)[0 if self.manner.inverted else 1]
+
+
+_PARTS = [part.name for part in fields(Lane) if part.name != "manner"]
 
 
 class Walk:
     """One lane on its way through one step: a solver's generator a stream, and what they ask for now."""
 
-    def __init__(self, lane: Lane, denoiser: Denoiser) -> None:
-        self.lane, self.denoiser = lane, denoiser
+    def __init__(self, lane: Lane, denoiser: Denoiser, tally: Callable[[str], Tally]) -> None:
+        self.lane, self.denoiser, self._tally = lane, denoiser, tally
         self.queries: dict[str, Query] = {}
         self.values = {name: stream.values for name, stream in lane.state.streams.items()}
         self.memory: dict[str, Memory] = {}
+        self.recall = {method: dict(by_stream) for method, by_stream in lane.recall.items()}
+        self.gradient = any(correction.gradient for correction in lane.sampling.corrections)
+        """Whether predictions are differentiated by the tokens they are made from."""
         self._steps: dict[str, Steps] = {}
         self._asked: dict[str, Query] = {}
         for spec in denoiser.specs:
-            self._steps[spec.name] = lane.sampling.solver_of(spec.name).step(
-                self.values[spec.name], lane.memory[spec.name], self._move(spec.name)
+            self._steps[spec.name] = moved(
+                lane.sampling.solver_of(spec.name),
+                self.values[spec.name],
+                lane.memory[spec.name],
+                self._move(spec),
+                rests=lane.manner.rests,
+                inverted=lane.manner.inverted,
             )
             self._advance(spec.name, None)
         self._ask()
 
-    def _move(self, name: str) -> Move:
-        lane, path = self.lane, self.denoiser.path(name)
-        spec = next(spec for spec in self.denoiser.specs if spec.name == name)
-        table = _at(lane.tables[name], lane.step)
+    def _move(self, spec: StreamSpec) -> Move:
+        lane, name, path = self.lane, spec.name, self.denoiser.path(spec.name)
+        t, s = lane.between(name)
 
         def noise(draw: int) -> Tensor:
+            if draw == 0 and name in lane.recorded:
+                return at(lane.recorded[name], lane.place())
             return path.prior(spec, lane.state.noise(name, lane.step, draw), lane.state[name].mask)
 
-        return Move(path, lane.now(name), lane.now(name, 1), lane.step, table, noise)
+        return Move(path, t, s, lane.place(), at(lane.tables[name], lane.place()), noise)
 
     def _advance(self, name: str, answer: Tensor | None) -> None:
         try:
@@ -104,7 +127,9 @@ class Walk:
 
     def _ask(self) -> None:
         """Where a stream has nothing to ask any more, the others see it where it has arrived."""
-        self._asked = {name: self.queries.get(name) or Query(x, self.lane.now(name, 1)) for name, x in self.values.items()}
+        self._asked = {name: self.queries.get(name) or Query(x, self.lane.ends(name)) for name, x in self.values.items()}
+        if self.gradient:
+            self._asked = {name: replace(query, x=query.x.detach().requires_grad_()) for name, query in self._asked.items()}
 
     def send(self, answers: Mapping[str, Tensor]) -> None:
         """Give each asking stream its prediction."""
@@ -112,16 +137,21 @@ class Walk:
             self._advance(name, answers[name])
         self._ask()
 
-    def time(self) -> Float[Tensor, " rows"]:
-        """The latest time that a row is asked at."""
-        return torch.stack([query.t.flatten(1).amax(1) for query in self._asked.values()]).amax(0)
+    def moment(self) -> Moment:
+        """Where the rows are; the time is the latest that a row is asked at."""
+        time = torch.stack([query.t.flatten(1).amax(1) for query in self._asked.values()]).amax(0)
+        return Moment(time, self.lane.step, self.lane.steps)
+
+    def asking(self) -> Bool[Tensor, " rows"]:
+        """The rows that need an answer, in some stream."""
+        asked = [query.rows for query in self.queries.values()]
+        if all(rows is not None for rows in asked):
+            return torch.stack([rows for rows in asked if rows is not None]).any(0)
+        return torch.ones(len(self.lane), dtype=torch.bool, device=self.lane.state.device)
 
     def rows(self, branch: Branch) -> Int[Tensor, " chosen"]:
         """Indices of the rows that ask and whom the branch is for."""
-        asked = [query.rows for query in self.queries.values()]
-        wanted = torch.ones(len(self.lane), dtype=torch.bool, device=self.lane.state.device)
-        if all(rows is not None for rows in asked):
-            wanted = torch.stack([rows for rows in asked if rows is not None]).any(0)
+        wanted = self.asking()
         return (wanted if branch.rows is None else wanted & branch.rows).nonzero()[:, 0]
 
     def state(self) -> State:
@@ -131,7 +161,7 @@ class Walk:
         for name, query in self._asked.items():
             stream, path, t = state[name], self.denoiser.path(name), query.t.expand(-1, state[name].shape[1], 1)
             absent = (stream.time == 1)[..., None]
-            given, noised = lane.given[name], lane.noised and name not in always
+            given, noised = lane.given[name], lane.manner.noised and name not in always
             if noised:
                 given = path.corrupt(given, lane.noise[name], t)
             x = torch.where(stream.keep[..., None], given, query.x)
@@ -155,20 +185,48 @@ class Walk:
             state = state.with_time({name: torch.ones_like(stream.time)})
         return state
 
+    def here(self, method: str, kind: str, spec: StreamSpec, moment: Moment) -> Here:
+        """What a method is told of a stream; what it remembers of it, to be read and written."""
+        lane, query, stream, tally = self.lane, self._asked[spec.name], self.lane.state[spec.name], self._tally
+
+        def count(name: str, rows: Tensor, amount: float = 1.0) -> None:
+            tally(kind).add(name, lane.state.rows[rows], amount)
+
+        return Here(
+            spec, self.denoiser.path(spec.name), query.x, query.t, stream.mask, stream.keep, stream.positions, moment, self.asking(),
+            lane.measured.get(spec.name, {}), dict(self.recall.get(method, {}).get(spec.name, {})), count,
+        )  # fmt: skip
+
+    def heres(self, moment: Moment) -> dict[str, Here]:
+        """What the guidance is told of each stream."""
+        return {spec.name: self.here("guidance", self.lane.sampling.guidance.kind, spec, moment) for spec in self.denoiser.specs}
+
     def combine(self, predictions: Mapping[str, Mapping[str, Tensor]], moment: Moment, branches: Sequence[Branch]) -> dict[str, Tensor]:
         """Guidance and corrections, a stream; a branch has no say in the streams that it does without."""
-        out = {}
-        for name, query in self._asked.items():
+        out, sampling = {}, self.lane.sampling
+        for spec in self.denoiser.specs:
             mine = {
-                branch.name: predictions[branch.name][name]
+                branch.name: predictions[branch.name][spec.name]
                 for branch in branches
-                if branch.name in predictions and name not in branch.absent
+                if branch.name in predictions and spec.name not in branch.absent
             }
-            data = self.lane.sampling.guidance.combine(mine, moment)
-            for correction in self.lane.sampling.corrections:
-                data = correction.correct(data, query.x, query.t)
-            out[name] = data
+            here = self.here("guidance", sampling.guidance.kind, spec, moment)
+            data = here.path.mixed(mine, lambda natural, here=here: sampling.guidance.combine(natural, here))
+            self._remember("guidance", here)
+            for index, correction in enumerate(sampling.corrections):
+                here = self.here(str(index), correction.kind, spec, moment)
+                data = correction.correct(data, here)
+                self._remember(str(index), here)
+            out[spec.name] = data.detach()
         return out
+
+    def _remember(self, method: str, here: Here) -> None:
+        """Rows that did not ask remember what they did."""
+        if not here.memory:
+            return
+        before = self.recall[method][here.spec.name]
+        kept = {name: torch.where(_wide(here.rows, x), x.detach(), before[name]) for name, x in here.memory.items()}
+        self.recall[method][here.spec.name] = kept
 
     def arrived(self) -> Lane:
         """The lane one step on: given (and absent) tokens as they came, padding zero."""
@@ -178,7 +236,9 @@ class Walk:
             stream = lane.state[name]
             held = (stream.keep | (stream.time == 1))[..., None]
             values[name] = torch.where(held, lane.given[name], x) * stream.mask[..., None]
-        return replace(lane, state=lane.state.with_values(values), memory=self.memory, step=lane.step + 1)
+        for name, trail in lane.trail.items():
+            trail[torch.arange(len(lane), device=trail.device), lane.step + 1] = values[name]
+        return replace(lane, state=lane.state.with_values(values), memory=self.memory, recall=self.recall, step=lane.step + 1)
 
 
 @dataclass
@@ -195,19 +255,23 @@ class Part:
 
     def state(self) -> State:
         state = self.walk.without(self.walk.state(), self.branch.absent)
+        state = state if self.branch.sees is None else self.branch.sees(state)
         return state if self.whole else state.select(self.index)
 
     def condition(self) -> Condition:
-        lane = self.walk.lane
-        condition = (lane.asked if self.branch.condition == "asked" else lane.null)[self.branch.model]
+        condition = self.walk.lane.conditions[self.branch.model][self.branch.condition]
         return condition if self.whole else condition.select(self.index)
+
+    def hooks(self) -> tuple[Any, ...]:
+        """The request's, then the branch's."""
+        return (*self.walk.lane.sampling.hooks, *self.branch.hooks)
 
     def ids(self) -> Int[Tensor, " chosen"]:
         return self.walk.lane.state.rows[self.index]
 
     def where(self) -> tuple[Tensor, Tensor, Tensor]:
         """Step, steps and time of each row."""
-        return self.walk.lane.step[self.index], self.walk.lane.steps[self.index], self.walk.time()[self.index]
+        return self.walk.lane.step[self.index], self.walk.lane.steps[self.index], self.walk.moment().time[self.index]
 
     def spread(self, x: Tensor, name: str) -> Tensor:
         """The prediction, laid out as the lane: its tokens, zeros in rows that were not asked."""
@@ -216,12 +280,30 @@ class Part:
         return x if self.whole else torch.zeros_like(like).index_copy(0, self.index, x)
 
 
-def _at(table: Float[Tensor, "rows steps *rest"], step: Int[Tensor, " rows"]) -> Float[Tensor, "rows *rest"]:
+def at(table: Float[Tensor, "rows steps *rest"], step: Int[Tensor, " rows"]) -> Float[Tensor, "rows *rest"]:
     """Each row's entry of its own step."""
     return table[torch.arange(len(step), device=step.device), step]
 
 
-def _cat_padded(tensors: Sequence[Tensor]) -> Tensor:
+def _wide(rows: Bool[Tensor, " rows"], like: Tensor) -> Tensor:
+    """A mask of rows that broadcasts against a tensor with a leading row axis."""
+    return rows.reshape(-1, *([1] * (like.dim() - 1)))
+
+
+def _selected(part: Any, rows: Tensor) -> Any:
+    if isinstance(part, dict):
+        return {name: _selected(inner, rows) for name, inner in part.items()}
+    return part[rows] if isinstance(part, torch.Tensor) else part.select(rows)
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    first = parts[0]
+    if isinstance(first, dict):
+        return {name: _joined([part[name] for part in parts]) for name in first}
+    return cat_padded(parts) if isinstance(first, torch.Tensor) else type(first).cat(parts)
+
+
+def cat_padded(tensors: Sequence[Tensor]) -> Tensor:
     """Concatenate along rows, padding all other axes with zeros to the largest."""
     if len(tensors) == 1:
         return tensors[0]

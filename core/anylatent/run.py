@@ -23,6 +23,7 @@ from anylatent.engine import receipts
 from anylatent.generation import RowGenerator, gathered
 from anylatent.guidance.base import Guidance
 from anylatent.guidance.classifier_free import ClassifierFree
+from anylatent.known import Known
 from anylatent.metrics.base import Evidence, Measure, TooFewSamples
 from anylatent.nn.kernels import linear_kernel
 from anylatent.plan import make_plan
@@ -68,7 +69,7 @@ class Run:
 
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         self.folder, self.recipe = folder, recipe
-        self._loaded: tuple[tuple[Path, str], Denoiser] | None = None
+        self._loaded: dict[tuple[Path, str], Denoiser] = {}
 
     @staticmethod
     def create(recipe: Recipe, folder: Path | str) -> "Run":
@@ -127,20 +128,24 @@ class Run:
         example = self.recipe.modality.read(self._tokenizer_folder.path / file) if file else self.train_set[0].sample
         return self._tokenizer_folder.load_into(build_tokenizer(self.recipe, example)).to(device())
 
-    def denoiser(self, weights: str = "") -> Denoiser:
-        """The denoiser with the named weights of the newest checkpoint; empty: the longest average.
+    @property
+    def weights(self) -> list[str]:
+        """The weights that a checkpoint of this run holds, by name: as trained, and averages, the longest last."""
+        return ["trained", *(average_name(decay) for decay in sorted(self.recipe.train.ema))]
+
+    def denoiser(self, weights: str = "", found: Path | None = None) -> Denoiser:
+        """The denoiser with the named weights of a checkpoint (the newest); empty: the longest average.
 
         Errors: `FileNotFoundError` if there is no checkpoint yet; `ValueError` for unknown weights; `DamagedFile`.
         """
-        found = checkpoint.newest(self.folder / "checkpoints")
+        found = found or checkpoint.newest(self.folder / "checkpoints")
         if found is None:
             raise FileNotFoundError(f"{self.folder} has no checkpoint yet: `anylatent train {self.folder}` makes one")
-        averages = [average_name(decay) for decay in sorted(self.recipe.train.ema)]
-        weights = weights or self.recipe.sample.weights or (averages[-1] if averages else "trained")
-        if weights not in ("trained", *averages):
-            raise ValueError(f"there are no weights '{weights}': this run keeps {', '.join(['trained', *averages])}")
-        if self._loaded and self._loaded[0] == (found, weights):
-            return self._loaded[1]
+        weights = weights or self.recipe.sample.weights or self.weights[-1]
+        if weights not in self.weights:
+            raise ValueError(f"there are no weights '{weights}': this run keeps {', '.join(self.weights)}")
+        if (found, weights) in self._loaded:
+            return self._loaded[found, weights]
         denoiser = build_denoiser(self.recipe, self.tokenizer.specs, self.facts.conditions)
         tensors = files.read_tensors(found / "trained.safetensors")
         if weights != "trained":
@@ -148,8 +153,8 @@ class Run:
         prefix = "roles.student."
         own = {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
         checkpoint.load_weights(denoiser, own, found)
-        self._loaded = (found, weights), denoiser.requires_grad_(False).eval().to(device())
-        return self._loaded[1]
+        self._loaded[found, weights] = denoiser.requires_grad_(False).eval().to(device())
+        return self._loaded[found, weights]
 
     # --- training ----------------------------------------------------------------------------------------------
 
@@ -179,6 +184,8 @@ class Run:
         seed = seed_of("denoiser", self.recipe.seed)
         for event in train(course, self.recipe.train, self.folder / "checkpoints", accelerator, seed, self.log):
             yield event
+            if isinstance(event, Saved):
+                self._loaded.clear()
             if isinstance(event, Saved) and event.what == "checkpoint" and self.recipe.train.preview:
                 yield self._preview(int(event.path.name))
 
@@ -274,15 +281,45 @@ class Run:
         """
         sampling = self._sampling(count or max(1, len(given)), seed, steps, guidance, changes)
         seeds = torch.arange(sampling.seed, sampling.seed + sampling.count)
-        state = editor.start(self.tokenizer, given, seeds)
         asked = [{} for _ in range(sampling.count)] if condition is None else self._asked(condition, seeds)
-        made = _watched(self._making(state, asked, sampling, weights), watch)
+        edit = editor.edit(self.tokenizer, given, seeds, self._generator(sampling, weights), asked)
+        made = _watched(self._making(edit.state, asked, edit.sampling or sampling, weights, edit.begin, edit.known), watch)
         return replace(made, samples=editor.finish(made.samples, given))
 
     def generator(self, weights: str = "", **changes: Any) -> RowGenerator:
         """What makes rows of any start state, and stays ready: for a policy, or a metric that needs one. `changes`: of `Sampling`."""
-        return RowGenerator(
-            self.denoiser(weights), self._sampling(None, None, None, None, changes), noised=not self.recipe.objective.completes
+        return self._generator(self._sampling(None, None, None, None, changes), weights)
+
+    def _generator(self, sampling: Sampling, weights: str) -> RowGenerator:
+        others = {name: self._other(name) for name in sampling.guidance.models()}
+        return RowGenerator(self.denoiser(weights), sampling, not self.recipe.objective.completes, others)
+
+    def _other(self, name: str) -> Denoiser:
+        """A denoiser that guidance names: weights of this run, `WEIGHTS@STEP` of one of its checkpoints, or another run's folder."""
+        if name in self.weights:
+            return self.denoiser(name)
+        weights, sign, step = name.partition("@")
+        if sign:
+            return self.denoiser(weights, self._checkpoint(step))
+        if not (Path(name) / "recipe.yaml").is_file():
+            raise ValueError(
+                f"guidance asks the denoiser '{name}': expected weights of this run ({', '.join(self.weights)}), WEIGHTS@STEP of a "
+                "checkpoint that it keeps, or the folder of another run"
+            )
+        other = Run.open(name)
+        if other.tokenizer.fingerprint() != self.tokenizer.fingerprint():
+            raise ValueError(
+                f"guidance asks the denoiser of {name}, whose tokens are others: its tokenizer must be the one of {self.folder}"
+            )
+        return other.denoiser()
+
+    def _checkpoint(self, step: str) -> Path:
+        kept = sorted(path for path in (self.folder / "checkpoints").glob("*") if path.name.isdigit())
+        for path in kept:
+            if step.isdigit() and int(path.name) == int(step):
+                return path
+        raise ValueError(
+            f"{self.folder} has no checkpoint of step '{step}': it keeps {', '.join(str(int(path.name)) for path in kept) or 'none'}"
         )
 
     def generate(self, state: State, conditions: Sequence[Mapping[str, Any]], begin: float = 1.0, **changes: Any) -> State:
@@ -312,16 +349,24 @@ class Run:
         places = (uniform(seeds, "asked", 0, 0, 1)[:, 0] * len(known)).long().clamp(max=len(known) - 1)
         return [dict(known[i]) for i in places.tolist()]
 
-    def _making(self, state: State, asked: list[dict[str, Any]], sampling: Sampling, weights: str) -> Generator[Event, None, Samples]:
+    def _making(
+        self,
+        state: State,
+        asked: list[dict[str, Any]],
+        sampling: Sampling,
+        weights: str,
+        begin: float = 1.0,
+        known: Known | None = None,
+    ) -> Generator[Event, None, Samples]:
         started = time.perf_counter()
-        generator = RowGenerator(self.denoiser(weights), sampling, noised=not self.recipe.objective.completes)
+        generator = self._generator(sampling, weights)
         yield Stage("sample", sampling.count)
         finished = []
-        for done in generator.stream(state, asked):
+        for done in generator.stream(state, asked, begin, known):
             finished.append(done)
             yield Step("sample", len(finished), sampling.count)
         finished.sort(key=lambda done: done.row)
-        made = gathered(finished, state)
+        made = gathered(finished, state).state
         samples = self.tokenizer.decode(made)
         return Samples(samples, asked, state.seeds.tolist(), made, receipts(finished), time.perf_counter() - started)
 

@@ -52,10 +52,12 @@ class Sampling(Node):
                 self.schedule_of(stream).times(self.steps, path)
             except ValueError as error:
                 found.append(str(error))
-        for hook in self.hooks:
+            found += filter(None, [self.guidance.supports(path), *(correction.supports(path) for correction in self.corrections)])
+        for hook in (*self.hooks, *self.guidance.hooks()):
             missing = hook.parts - set(sites)
             if missing:
-                found.append(f"hook '{hook.kind}' needs the sites {sorted(missing)}, which the denoiser '{backbone}' does not name")
+                whose = "hook" if hook in self.hooks else f"guidance '{self.guidance.kind}', by its hook"
+                found.append(f"{whose} '{hook.kind}' needs the sites {sorted(missing)}, which the denoiser '{backbone}' does not name")
             found += [
                 f"hooks '{hook.kind}' and '{other.kind}' exclude each other: leave one out"
                 for other in self.hooks
@@ -72,4 +74,4 @@ class Sampling(Node):
             found.append(f"guidance '{self.guidance.kind}' leaves no stream to guide: {sorted(absent)} are all that there are")
         if self.guidance.needs_null() and not conditions:
             found.append(f"guidance '{self.guidance.kind}' needs a condition to guide towards, and the recipe has none under `conditions`")
-        return found
+        return list(dict.fromkeys(found))

@@ -1,11 +1,17 @@
 """The times that a sampler visits, from the path's start (near 1) to 0."""
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
 from anylatent.lazy import torch
 from anylatent.node import Node
 from anylatent.paths.base import GaussianPath, Path
+from anylatent.spec import StreamSpec
 from anylatent.types import Float, Tensor
+
+if TYPE_CHECKING:
+    from anylatent.state import Stream
 
 
 class Schedule(Node, family="schedule"):
@@ -14,6 +20,10 @@ class Schedule(Node, family="schedule"):
     def times(self, n: int, path: Path, start: float = 1.0) -> Float[Tensor, " times"]:
         """`n + 1` times from `start` to 0, float64. Errors: `ValueError` if the schedule does not suit the path."""
         raise NotImplementedError
+
+    def token_times(self, n: int, path: Path, start: float, stream: "Stream", spec: StreamSpec) -> Tensor | None:
+        """Times of their own for each token `(B, steps + 1, N)`, float64, by its place; None: all tokens of all rows have `times`."""
+        return None
 
 
 def _ramp(n: int) -> Float[Tensor, " times"]:

@@ -8,8 +8,9 @@ import torch
 
 from anylatent.corrections.clip import Clip
 from anylatent.engine import Engine, Request, sample
-from anylatent.guidance.base import Branch, Guidance, Moment
+from anylatent.guidance.base import Branch, Guidance
 from anylatent.guidance.classifier_free import ClassifierFree
+from anylatent.moment import Here, Moment
 from anylatent.paths import EDM, Cosine, Rectified
 from anylatent.sampling import Sampling, StreamSampling
 from anylatent.schedules import Rho
@@ -146,7 +147,7 @@ class Weaker(Guidance, kind="weaker"):
     def plan(self, moment: Moment) -> list[Branch]:
         return [Branch("asked"), Branch("weak", model="weak")]
 
-    def combine(self, predictions: Mapping[str, torch.Tensor], moment: Moment) -> torch.Tensor:
+    def combine(self, predictions: Mapping[str, torch.Tensor], here: Here) -> torch.Tensor:
         return predictions["asked"] + 0.5 * (predictions["asked"] - predictions["weak"])
 
 
@@ -156,7 +157,7 @@ def test_a_guidance_can_ask_another_denoiser() -> None:
     weak = MixtureOracle.gauss(Rectified(), torch.zeros(2, 2), 2.0)
     sampling = Sampling(steps=5, guidance=Weaker())
     asked = strong.conditions([{}] * 3)
-    request = Request(strong.layout(range(3)), asked, sampling, beside={"weak": (weak.conditions([{}] * 3), None)})
+    request = Request(strong.layout(range(3)), asked, sampling, beside={"weak": {"asked": weak.conditions([{}] * 3)}})
     engine = Engine(strong, others={"weak": weak})
     engine.add(request)
     done = list(engine.stream())

@@ -7,7 +7,7 @@ from anylatent.conditioners.base import Conditions
 from anylatent.denoiser import Corruption, Denoiser
 from anylatent.denoiser_config import DiTConfig
 from anylatent.engine import Engine, Request, sample
-from anylatent.guidance.base import Guidance, Moment
+from anylatent.guidance.base import Guidance
 from anylatent.guidance.classifier_free import ClassifierFree
 from anylatent.guidance.none import Unguided
 from anylatent.guidance.without_streams import WithoutStreams
@@ -17,7 +17,7 @@ from anylatent.solvers.ddim import DDIM
 from anylatent.spec import StreamSpec
 from anylatent.state import State, Stream
 from anylatent.testing.backbones import shaken
-from anylatent.testing.guidance import GuidanceContract
+from anylatent.testing.guidance import GuidanceContract, here_at
 from anylatent.testing.oracles import MixtureOracle
 
 
@@ -40,10 +40,10 @@ def test_the_rule_is_the_same_on_data_and_on_noise(scale: float, t: float) -> No
     path, guidance = Cosine(), ClassifierFree(scale=scale)
     time = torch.full((1, 1, 1), t, dtype=torch.float64)
     x, asked, null = torch.randn(3, 1, 4, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    moment = Moment(time[:, 0, 0], torch.zeros(1))
-    combined = guidance.combine({"asked": asked, "null": null}, moment)
+    here = here_at(path, x, time)
+    combined = guidance.combine({"asked": asked, "null": null}, here)
     noises = {"asked": path.to_noise(asked, x, time), "null": path.to_noise(null, x, time)}
-    torch.testing.assert_close(path.to_noise(combined, x, time), guidance.combine(noises, moment), atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(path.to_noise(combined, x, time), guidance.combine(noises, here), atol=1e-9, rtol=1e-9)
 
 
 def test_scale_0_is_unconditional() -> None:

@@ -1,12 +1,29 @@
 """The contract of a correction."""
 
+from typing import ClassVar
+
+from anylatent.moment import Here
 from anylatent.node import Node
+from anylatent.paths.base import Path
 from anylatent.types import Float, Tensor
 
 
 class Correction(Node, family="correction"):
     """Changes a stream's predicted clean tokens before a solver uses them. Rows must not touch each other."""
 
-    def correct(self, data: Float[Tensor, "rows tokens width"], x: Float[Tensor, "rows tokens width"], t: Tensor) -> Tensor:
-        """The corrected prediction, given the tokens `x` at time `t` (broadcasts against `x`) it was made from."""
+    gradient: ClassVar[bool] = False
+    """Whether it differentiates by the noisy tokens: `here.x` then requires a gradient, and the prediction hangs on it."""
+    measures: ClassVar[tuple[str, ...]] = ()
+    """What a request must give with its rows for it (`here.measured`), in one stream at least."""
+
+    def supports(self, path: Path) -> str | None:
+        """Why it cannot correct a stream on this path, or None."""
+        return None
+
+    def memory(self, x: Float[Tensor, "rows tokens width"]) -> dict[str, Tensor]:
+        """What it remembers of a stream before a row's first question."""
+        return {}
+
+    def correct(self, data: Float[Tensor, "rows tokens width"], here: Here) -> Tensor:
+        """The corrected prediction of the clean tokens, made from the tokens `here.x` at time `here.t`."""
         raise NotImplementedError

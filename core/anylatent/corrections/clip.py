@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from anylatent.corrections.base import Correction
+from anylatent.moment import Here
 from anylatent.types import Float, Tensor
 
 
@@ -11,5 +12,5 @@ class Clip(Correction, kind="clip"):
 
     limit: float = Field(default=4.0, gt=0, description="In standard deviations of the data; inf: none.")
 
-    def correct(self, data: Float[Tensor, "rows tokens width"], x: Float[Tensor, "rows tokens width"], t: Tensor) -> Tensor:
+    def correct(self, data: Float[Tensor, "rows tokens width"], here: Here) -> Tensor:
         return data.clamp(-self.limit, self.limit)

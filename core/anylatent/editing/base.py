@@ -1,17 +1,48 @@
 """The contract of an editor."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 from anylatent.node import Node
 from anylatent.types import Tensor
 
 if TYPE_CHECKING:
+    from anylatent.denoiser import Denoiser
+    from anylatent.known import Known, Made
+    from anylatent.sampling import Sampling
     from anylatent.state import State
     from anylatent.tokenizers.base import Tokenizer
 
 
+@dataclass(frozen=True)
+class Edit:
+    """Where the rows of an edit start: their state, the time, what else is known, and how they are sampled if not as asked."""
+
+    state: "State"
+    begin: float = 1.0
+    known: "Known | None" = None
+    sampling: "Sampling | None" = None
+
+
+class Generator(Protocol):
+    """What an editor may ask of the denoiser: `anylatent.generation.RowGenerator` is one."""
+
+    denoiser: "Denoiser"
+    sampling: "Sampling"
+
+    def invert(
+        self, state: "State", conditions: Sequence[Mapping[str, Any]], sampling: "Sampling | None" = None, trail: bool = False
+    ) -> "Made":
+        """The rows of a clean state, taken back to the prior."""
+        ...
+
+
 class Editor(Node, family="editor"):
-    """Prepares a state for the engine from given samples: what is kept, from what time the rest is made anew."""
+    """Prepares a state for the engine from given samples: what is kept, from what time the rest is made anew.
+
+    Most say it all in `start`. One that needs the denoiser (an inversion) or more than a state (a measurement) has `edit`.
+    """
 
     def start(self, tokenizer: "Tokenizer", given: list[Any], seeds: Tensor) -> "State":
         """A state of `len(seeds)` rows (given samples repeated in turn); tokens with `keep` come back unchanged.
@@ -20,6 +51,29 @@ class Editor(Node, family="editor"):
         """
         raise NotImplementedError
 
+    def edit(
+        self, tokenizer: "Tokenizer", given: list[Any], seeds: Tensor, generator: Generator, conditions: Sequence[Mapping[str, Any]]
+    ) -> Edit:
+        """Where the rows start, each asked to become what its `conditions` say. Errors: as `start`."""
+        return Edit(self.start(tokenizer, given, seeds))
+
     def finish(self, samples: list[Any], given: list[Any]) -> list[Any]:
         """What was made and decoded, with what must come back as it was given put back: nothing, where tokens say it all."""
         return samples
+
+
+def encoded(tokenizer: "Tokenizer", given: list[Any], seeds: Tensor) -> "State":
+    """The given samples (in turn) as the tokens of `len(seeds)` rows; streams that are always given are kept.
+
+    Errors: `ValueError` if none was given.
+    """
+    from anylatent.state import State
+
+    if not given:
+        raise ValueError("no sample was given to edit")
+    clean = tokenizer.encode([given[i % len(given)] for i in range(len(seeds))])
+    state = State.of(clean.streams, seeds.to(clean.device))
+    for spec in tokenizer.specs:
+        if spec.given:
+            state = state.with_kept(spec.name, state[spec.name].mask)
+    return state

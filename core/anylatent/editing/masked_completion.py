@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
-from anylatent.editing.base import Editor
+from anylatent.editing.base import Editor, encoded
 from anylatent.lazy import torch
 from anylatent.types import Bool, Tensor
 
@@ -34,19 +34,13 @@ class MaskedCompletion(Editor, kind="masked-completion"):
         return self
 
     def start(self, tokenizer: "Tokenizer", given: list[Any], seeds: Tensor) -> "State":
-        from anylatent.state import State
-
-        if not given:
-            raise ValueError("no sample was given to edit")
-        encoded = tokenizer.encode([given[i % len(given)] for i in range(len(seeds))])
-        state = State.of(encoded.streams, seeds.to(encoded.device))
+        state = encoded(tokenizer, given, seeds)
         known = {axis.name for spec in tokenizer.specs for axis in spec.axes}
         if set(self.anew) - known:
             raise ValueError(f"there is no axis {sorted(set(self.anew) - known)}: the tokens have {sorted(known) or 'none, use `tokens`'}")
         for spec in tokenizer.specs:
             stream = state[spec.name]
             if spec.given:
-                state = state.with_kept(spec.name, stream.mask)
                 continue
             inside = self._inside(stream, [axis.name for axis in spec.axes])
             keep = (inside if self.invert else ~inside) & stream.mask

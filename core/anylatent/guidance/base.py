@@ -1,34 +1,49 @@
 """The contract of a guidance."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
+from anylatent.hooks.base import Hook
+from anylatent.moment import Here, Moment
 from anylatent.node import Node
+from anylatent.paths.base import Path
 from anylatent.types import Bool, Float, Tensor
+
+if TYPE_CHECKING:
+    from anylatent.state import State
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Another thing to ask of a row: what it is asked, `without` some conditions, and with others as in `ask`."""
+
+    without: tuple[str, ...] = ()
+    ask: Mapping[str, Any] = field(default_factory=dict)
+
+    def of(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """What a row is asked instead."""
+        return {name: value for name, value in asked.items() if name not in self.without} | dict(self.ask)
 
 
 @dataclass(frozen=True)
 class Branch:
     """One prediction that a guidance wants, of `model` under `condition`, for `rows` (a mask; None: all), with streams `absent`.
 
-    Branches of one model share a batch, whatever guidance or request wants them.
+    `condition` is "asked", "null", or one of the guidance's `variants`. Branches of one model share a batch, whatever
+    guidance or request wants them.
     """
 
     name: str
-    condition: Literal["asked", "null"] = "asked"
+    condition: str = "asked"
     rows: Bool[Tensor, " rows"] | None = None
     model: str = "main"
     absent: tuple[str, ...] = ()
     """Streams that it sees nothing of: their tokens are the prior at time 1. It has no prediction of them to combine."""
-
-
-@dataclass(frozen=True)
-class Moment:
-    """Where B rows are when a guidance plans: the time of each `(B,)` (the latest of its tokens'), and its step `(B,)`."""
-
-    time: Float[Tensor, " rows"]
-    step: Tensor
+    hooks: tuple[Hook, ...] = ()
+    """Hooks in this branch only, inside of those that the request asks for."""
+    sees: "Callable[[State], State] | None" = None
+    """What it sees in place of the rows' tokens as they are: the same rows and streams, other values, places or masks."""
 
 
 class Guidance(Node, family="guidance"):
@@ -38,18 +53,41 @@ class Guidance(Node, family="guidance"):
         """Whether some branch asks under the null condition: the denoiser must have been trained with one."""
         return False
 
+    def variants(self) -> Mapping[str, Variant]:
+        """The other things that its branches ask, by name."""
+        return {}
+
     def models(self) -> Collection[str]:
-        """The denoisers besides the main one that its branches ask, by the name that the engine knows them by."""
+        """The denoisers besides the main one that its branches ask, by name: weights of the run, or another run's folder."""
         return ()
 
     def streams(self) -> Collection[str]:
         """The streams that its branches name."""
         return ()
 
+    def hooks(self) -> Collection[Hook]:
+        """The hooks that its branches use: what sites they need, the denoiser must name."""
+        return ()
+
+    def supports(self, path: Path) -> str | None:
+        """Why it cannot guide a stream on this path, or None."""
+        return None
+
+    def memory(self, x: Float[Tensor, "rows tokens width"]) -> dict[str, Tensor]:
+        """What it remembers of a stream before a row's first question."""
+        return {}
+
     def plan(self, moment: Moment) -> Sequence[Branch]:
-        """The branches of this moment; the first is the conditional prediction of all rows."""
+        """The branches of this moment."""
         return [Branch("asked")]
 
-    def combine(self, predictions: Mapping[str, Tensor], moment: Moment) -> Tensor:
-        """One prediction of clean tokens `(B, N, C)` out of the branches'. In a branch's absent rows its prediction is 0."""
+    def follow(self, predictions: Mapping[str, Mapping[str, Tensor]], here: Mapping[str, Here]) -> Sequence[Branch]:
+        """Further branches, once the first have answered: `predictions` by branch and stream. None, usually."""
+        return ()
+
+    def combine(self, predictions: Mapping[str, Tensor], here: Here) -> Tensor:
+        """One prediction of clean tokens `(B, N, C)` out of the branches'. In a branch's absent rows its prediction is 0.
+
+        Of a categorical stream these are logarithms of probabilities.
+        """
         return predictions["asked"]

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import Field, model_validator
 
-from anylatent.guidance.base import Branch, Guidance, Moment
+from anylatent.guidance.base import Branch, Guidance
 from anylatent.lazy import torch
+from anylatent.moment import Here, Moment
 from anylatent.types import Tensor
 
 
@@ -38,9 +39,9 @@ class ClassifierFree(Guidance, kind="classifier-free"):
         active = self._active(moment)
         return [Branch("asked"), Branch("null", "null", active)] if active.any() else [Branch("asked")]
 
-    def combine(self, predictions: Mapping[str, Tensor], moment: Moment) -> Tensor:
+    def combine(self, predictions: Mapping[str, Tensor], here: Here) -> Tensor:
         asked = predictions["asked"]
         if "null" not in predictions:
             return asked
         null = predictions["null"]
-        return torch.where(self._active(moment)[:, None, None], null + self.scale * (asked - null), asked)
+        return torch.where(self._active(here.moment)[:, None, None], null + self.scale * (asked - null), asked)

@@ -4,7 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 from pydantic import Field
 
-from anylatent.guidance.base import Branch, Guidance, Moment
+from anylatent.guidance.base import Branch, Guidance
+from anylatent.moment import Here, Moment
 from anylatent.types import Tensor
 
 
@@ -25,6 +26,6 @@ class WithoutStreams(Guidance, kind="without-streams"):
     def plan(self, moment: Moment) -> Sequence[Branch]:
         return [Branch("asked"), Branch("without", absent=self.absent)] if self.scale != 1 else [Branch("asked")]
 
-    def combine(self, predictions: Mapping[str, Tensor], moment: Moment) -> Tensor:
+    def combine(self, predictions: Mapping[str, Tensor], here: Here) -> Tensor:
         asked, without = predictions["asked"], predictions.get("without")
         return asked if without is None else without + self.scale * (asked - without)

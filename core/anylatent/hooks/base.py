@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from anylatent.lazy import torch
-from anylatent.nn.sites import Call, Context, Site, Sites
+from anylatent.nn.sites import Call, Context, Heads, Mix, Site, Sites
 from anylatent.node import Node
 from anylatent.state import Tally
 from anylatent.types import Bool, Float, Int, Tensor
@@ -50,7 +50,7 @@ class Store:
         for i in rows.nonzero()[:, 0].tolist():
             key = (addresses[i], site, name)
             self._drop(key)
-            item = (values[i] if mask is None else values[i, mask[i]]).clone()
+            item = (values[i] if mask is None else values[i, mask[i]]).detach().clone()
             self._items[key] = item
             self.bytes += item.nbytes
         while self.bytes > self.budget and self._items:
@@ -80,6 +80,13 @@ class Visit:
     store: Store
     tally: Tally
 
+    def select(self, who: Int[Tensor, " chosen"] | None) -> "Visit":
+        """The visit of some of the rows: a hook outside may have run them apart."""
+        if who is None:
+            return self
+        addresses = [self.addresses[i] for i in who.tolist()]
+        return Visit(addresses, self.rows[who], self.step[who], self.steps[who], self.time[who], self.store, self.tally)
+
     def count(self, name: str, rows: Tensor, amount: float = 1) -> None:
         """Enter something in the receipt, for the rows where a mask `(B,)` is true."""
         ids = torch.tensor([address[0] for address in self.addresses])
@@ -100,6 +107,10 @@ class Hook(Node, family="hook"):
         """The output at this site. `call(x[rows], context.select(rows))` computes it for some of the rows."""
         raise NotImplementedError
 
+    def attend(self, site: Site, mix: Mix, heads: Heads, context: Context, visit: Visit) -> Tensor:
+        """The output `(B, H, N, D)` at a site `attend`, for hooks that name this part. `mix(heads, context)` computes it."""
+        raise NotImplementedError
+
 
 @dataclass
 class HookedSites(Sites):
@@ -113,14 +124,22 @@ class HookedSites(Sites):
                 call = _wrapped(hook, visit, site, call)
         return call(x, context)
 
+    def attend(self, site: Site, mix: Mix, heads: Heads, context: Context) -> Tensor:
+        for hook, visit in reversed(self.visits):
+            if site.part in hook.parts:
+                mix = _mixing(hook, visit, site, mix)
+        return mix(heads, context)
+
+
+def _mixing(hook: Hook, visit: Visit, site: Site, mix: Mix) -> Mix:
+    def run(heads: Heads, context: Context) -> Tensor:
+        return hook.attend(site, mix, heads, context, visit.select(context.who))
+
+    return run
+
 
 def _wrapped(hook: Hook, visit: Visit, site: Site, call: Call) -> Call:
     def run(x: Tensor, context: Context) -> Tensor:
-        if x.shape[0] != len(visit.addresses):
-            raise RuntimeError(
-                f"hook '{hook.kind}' at {site.part} {site.block} met {x.shape[0]} of {len(visit.addresses)} rows: "
-                f"a hook outside of it runs rows apart; put '{hook.kind}' outside"
-            )
-        return hook.around(site, call, x, context, visit)
+        return hook.around(site, call, x, context, visit.select(context.who))
 
     return run

@@ -10,10 +10,16 @@ from anylatent.condition import Condition, TokenSet
 from anylatent.nn import kernels
 from anylatent.nn.backbone import Backbone
 from anylatent.nn.layers import Embedding, Linear, Place, RMSNorm, modulate, rotary, turn, zero_init
-from anylatent.nn.sites import Context, Site, Sites
+from anylatent.nn.sites import Context, Heads, Site, Sites
 from anylatent.spec import StreamSpec
 from anylatent.state import State
 from anylatent.types import Bool, Float, Int, Tensor
+
+
+def mix(heads: Heads, context: Context) -> Float[Tensor, "rows heads queries head"]:
+    """Each query's mean of the values, weighted by softmax(q k^T / sqrt(D)) over the valid keys."""
+    mask = None if context.mask is None else context.mask[:, None, None]
+    return kernels.attention(heads.q, heads.k, heads.v, mask)
 
 
 class Attention(nn.Module):
@@ -26,11 +32,13 @@ class Attention(nn.Module):
         self.out = Linear(width, width, "out")
         self.norm_q, self.norm_k = RMSNorm(width // heads), RMSNorm(width // heads)
 
-    def forward(self, x: Float[Tensor, "rows tokens width"], context: Context) -> Float[Tensor, "rows tokens width"]:
+    def forward(
+        self, x: Float[Tensor, "rows tokens width"], context: Context, sites: Sites | None = None, block: int = 0
+    ) -> Float[Tensor, "rows tokens width"]:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k = turn(self.norm_q(q), context.angles), turn(self.norm_k(k), context.angles)
-        mask = None if context.mask is None else context.mask[:, None, None]
-        return self.out(kernels.attention(q, k, v, mask).transpose(1, 2).flatten(2))
+        heads = Heads(turn(self.norm_q(q), context.angles), turn(self.norm_k(k), context.angles), v)
+        mixed = mix(heads, context) if sites is None else sites.attend(Site("attend", block), mix, heads, context)
+        return self.out(mixed.transpose(1, 2).flatten(2))
 
 
 class CrossAttention(nn.Module):
@@ -67,7 +75,7 @@ class Block(nn.Module):
 
         def attend(x: Tensor, context: Context) -> Tensor:
             shift, scale, gate = context.numbers(6 * width * self.index, 3 * width).chunk(3, -1)
-            return gate * self.attention(modulate(x, shift, scale), context)
+            return gate * self.attention(modulate(x, shift, scale), context, sites, self.index)
 
         def look(x: Tensor, context: Context) -> Tensor:
             assert self.cross is not None, "the backbone was built with cross-attention"
@@ -92,7 +100,7 @@ class DiTNetwork(Backbone):
     other: where all is noise none is the first, unless `absolute` tells it.
     """
 
-    sites = frozenset({"trunk", "block", "attention", "cross", "mlp"})
+    sites = frozenset({"trunk", "block", "attention", "attend", "cross", "mlp"})
 
     def __init__(
         self, specs: tuple[StreamSpec, ...], *, depth: int, width: int, heads: int, mlp: float, cross: bool, absolute: bool = False

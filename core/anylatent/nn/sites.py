@@ -5,11 +5,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from anylatent.condition import TokenSet
+from anylatent.lazy import torch
 from anylatent.types import Bool, Float, Int, Tensor
 
 
 class Site(NamedTuple):
-    """A place: `part` is trunk, block, attention, cross or mlp; `block` counts from 0 (0 for the trunk)."""
+    """A place: `part` is trunk, block, attention, attend, cross or mlp; `block` counts from 0 (0 for the trunk).
+
+    `attention` is all that attention adds to the tokens; `attend`, inside of it, is the mixing itself.
+    """
 
     part: str
     block: int = 0
@@ -28,11 +32,14 @@ class Context:
     mask: Bool[Tensor, "rows tokens"] | None
     angles: Float[Tensor, "rows tokens half 2"] | None
     cross: TokenSet | None
+    who: Int[Tensor, " rows"] | None = None
+    """Which rows of the batch these are; None: all, in order."""
 
     def select(self, rows: Tensor) -> "Context":
         """The context of these rows (indices or a mask)."""
         level, mask, angles = (x if x is None else x[rows] for x in (self.level, self.mask, self.angles))
-        return Context(self.modulation[rows], level, mask, angles, self.cross and self.cross.select(rows))
+        who = torch.arange(self.modulation.shape[0], device=self.modulation.device) if self.who is None else self.who
+        return Context(self.modulation[rows], level, mask, angles, self.cross and self.cross.select(rows), who[rows])
 
     def numbers(self, start: int, count: int) -> Tensor:
         """Columns of the modulation, a token: `(B, 1, count)`, or `(B, N, count)` if levels differ within a row."""
@@ -49,9 +56,25 @@ class Context:
 Call = Callable[[Tensor, Context], Tensor]
 
 
+class Heads(NamedTuple):
+    """Queries, keys and values of an attention, `(B, H, N, D)` each: normed and turned by the tokens' places."""
+
+    q: Float[Tensor, "rows heads queries head"]
+    k: Float[Tensor, "rows heads keys head"]
+    v: Float[Tensor, "rows heads keys head"]
+
+
+Mix = Callable[[Heads, Context], Tensor]
+"""What attention does with its heads: `(B, H, N, D)`."""
+
+
 class Sites:
     """Runs the parts of a backbone. This one just runs them; hooks replace it (`anylatent.hooks`)."""
 
     def around(self, site: Site, call: Call, x: Float[Tensor, "rows tokens width"], context: Context) -> Tensor:
         """The output of `call(x, context)` at `site`, or something in its place."""
         return call(x, context)
+
+    def attend(self, site: Site, mix: Mix, heads: Heads, context: Context) -> Tensor:
+        """The output of `mix(heads, context)` at `site`, or something in its place."""
+        return mix(heads, context)

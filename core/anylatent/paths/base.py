@@ -1,6 +1,7 @@
 """The contract of a path, and what all Gaussian paths share."""
 
 from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal
 
 from anylatent.lazy import torch
@@ -34,6 +35,14 @@ class Path(Node, family="path"):
         """The tokens at time `t`; `t` broadcasts against `(B, N, C)`."""
         raise NotImplementedError
 
+    def renoise(self, x: Tensor, t: Tensor, s: Tensor, noise: Tensor) -> Tensor:
+        """Tokens `x` of time `t`, noised on to the later time `s` with fresh prior noise."""
+        raise NotImplementedError
+
+    def mixed(self, predictions: Mapping[str, Tensor], combine: Callable[[Mapping[str, Tensor]], Tensor]) -> Tensor:
+        """Several predictions of clean tokens made one, in the space where mixing them makes sense: here, as they are."""
+        return combine(predictions)
+
     def target(self, kind: Prediction, x0: Tensor, x1: Tensor, t: Tensor) -> Tensor:
         """What a network with this kind of prediction should say of `corrupt(x0, x1, t)`."""
         raise NotImplementedError
@@ -49,6 +58,15 @@ class Path(Node, family="path"):
     def scale(self, t: Tensor) -> Tensor | None:
         """What multiplies the tokens before a network sees them; None for nothing."""
         return None
+
+    def partner(self) -> str:
+        """The stream whose clean tokens stand at t = 1, for a path between two streams; empty for one that ends in noise."""
+        return ""
+
+    def shown(self, x: Tensor, t: Tensor, source: Tensor | None = None) -> Tensor:
+        """The tokens as a network sees them, `(B, N, C)`; `source`: the partner's clean tokens, of the same shape."""
+        scale = self.scale(t)
+        return x if scale is None else x * scale
 
     def level(self, t: Tensor) -> Tensor:
         """What a network is told of `t`: a smooth function of it, of the order of 1."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from anylatent.testing.conditioners import ConditionerCase, ConditionerContract
     from anylatent.testing.datasets import DatasetCase, DatasetContract
     from anylatent.testing.editors import EditorCase, EditorContract
-    from anylatent.testing.guidance import GuidanceContract
+    from anylatent.testing.guidance import GuidanceContract, here_at
     from anylatent.testing.hooks import HookContract
     from anylatent.testing.metrics import Listed, MetricCase, MetricContract
     from anylatent.testing.modalities import ModalityCase, ModalityContract
@@ -52,6 +52,7 @@ __all__ = [
     "TokenizerCase",
     "TokenizerContract",
     "difference",
+    "here_at",
     "random_state",
     "shaken",
     "two_stream_specs",
@@ -63,7 +64,7 @@ _ROOMS = {
     "conditioners": ("ConditionerCase", "ConditionerContract"),
     "datasets": ("DatasetCase", "DatasetContract"),
     "editors": ("EditorCase", "EditorContract"),
-    "guidance": ("GuidanceContract",),
+    "guidance": ("GuidanceContract", "here_at"),
     "hooks": ("HookContract",),
     "metrics": ("Listed", "MetricCase", "MetricContract"),
     "modalities": ("ModalityCase", "ModalityContract"),

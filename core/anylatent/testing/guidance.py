@@ -1,14 +1,30 @@
 """What every guidance must hold to."""
 
+from typing import Any
+
 import pytest
 import torch
 
 from anylatent.engine import Request, sample
 from anylatent.guidance.base import Guidance
 from anylatent.guidance.none import Unguided
+from anylatent.moment import Here, Moment
+from anylatent.paths.base import Path
 from anylatent.paths.rectified import Rectified
 from anylatent.sampling import Sampling
+from anylatent.spec import AxisSpec, StreamSpec
 from anylatent.testing.oracles import MixtureOracle
+from anylatent.types import Float, Tensor
+
+
+def here_at(path: Path, x: Float[Tensor, "rows tokens width"], t: Float[Tensor, "rows #tokens 1"], **facts: Any) -> Here:
+    """Where a guidance or a correction is asked, made by hand: tokens `x` at times `t`, none masked, in step 0 of 1."""
+    rows, tokens, width = x.shape
+    mask = torch.ones(rows, tokens, dtype=torch.bool)
+    spec = StreamSpec(name="tokens", width=width, axes=(AxisSpec(name="i", unit="1"),), order="sequence")
+    positions = torch.arange(tokens, dtype=torch.float32)[None, :, None].expand(rows, -1, -1)
+    moment = Moment(t.flatten(1).amax(1), torch.zeros(rows, dtype=torch.long), torch.ones(rows, dtype=torch.long))
+    return Here(spec, path, x, t, mask, ~mask, positions, moment, torch.ones(rows, dtype=torch.bool), **facts)
 
 
 class GuidanceContract:

@@ -1,0 +1,40 @@
+"""Where rows are when a method is asked: what guidance and corrections are given besides predictions."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from anylatent.paths.base import Path
+from anylatent.spec import StreamSpec
+from anylatent.types import Bool, Float, Int, Tensor
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where B rows are: the time of each `(B,)` (the latest of its tokens'), and its step of how many `(B,)`."""
+
+    time: Float[Tensor, " rows"]
+    step: Int[Tensor, " rows"]
+    steps: Int[Tensor, " rows"]
+
+
+@dataclass(frozen=True)
+class Here:
+    """One stream of B rows at the moment of a question: its tokens `x` at times `t`, and what is known besides.
+
+    `rows`: those that ask; the others' predictions are 0 and their answers are not used. `measured`: what the request gave
+    with its rows, by name. What a method writes into `memory` (tensors with a leading row axis), it finds there at the row's
+    next question. `count(name, rows, amount)` enters something in the method's receipt.
+    """
+
+    spec: StreamSpec
+    path: Path
+    x: Float[Tensor, "rows tokens width"]
+    t: Float[Tensor, "rows #tokens 1"]
+    mask: Bool[Tensor, "rows tokens"]
+    keep: Bool[Tensor, "rows tokens"]
+    positions: Float[Tensor, "rows tokens axes"]
+    moment: Moment
+    rows: Bool[Tensor, " rows"]
+    measured: Mapping[str, Tensor] = field(default_factory=dict)
+    memory: dict[str, Tensor] = field(default_factory=dict)
+    count: Callable[[str, Tensor, float], None] = lambda name, rows, amount=1.0: None
