@@ -129,8 +129,8 @@ class Denoiser(nn.Module):
         values, levels, index = {}, [], []
         for spec in self.specs:
             stream, path = state[spec.name], self.path(spec.name)
-            scale = path.scale(stream.time[..., None])
-            values[spec.name] = stream.values if scale is None else stream.values * scale
+            partner = path.partner()
+            values[spec.name] = path.shown(stream.values, stream.time[..., None], state[partner].values if partner else None)
             times, which = _levels(stream)
             index.append(which + sum(part.shape[1] for part in levels))
             levels.append(path.level(times))

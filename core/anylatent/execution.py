@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 from anylatent import files
@@ -12,12 +13,16 @@ from anylatent.training.trainer import is_main_process
 
 
 def execute(run: Run) -> Iterator[Event]:
-    """Everything a recipe says: train, sample, evaluate, report. Times of stages go to `timings.json`."""
-    timer = _Timer(run.folder / "timings.json")
-    for event in _everything(run):
-        timer.see(event)
-        yield event
-    timer.write()
+    """Everything a recipe says: train, sample, evaluate, report. Times of stages go to `timings.json`.
+
+    Errors: `InUse` while another process works in the run's folder.
+    """
+    with run.lock.held() if is_main_process() else nullcontext():
+        timer = _Timer(run.folder / "timings.json")
+        for event in _everything(run):
+            timer.see(event)
+            yield event
+        timer.write()
 
 
 def _everything(run: Run) -> Iterator[Event]:

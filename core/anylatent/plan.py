@@ -7,6 +7,7 @@ import torch
 
 from anylatent.build import build_dataset, build_denoiser, build_tokenizer, condition_values
 from anylatent.data import Dataset
+from anylatent.denoiser import Denoiser
 from anylatent.recipe.model import Recipe
 from anylatent.tokenizers.base import Tokenizer
 
@@ -112,10 +113,10 @@ def _denoiser(plan: Plan, tokenizer: Tokenizer, train: Dataset) -> None:
     plan.facts.append(
         ("sampling", f"{sample.count} samples, {sample.steps} steps of {sample.solver.kind}: at most {calls} network calls each")
     )
-    plan.problems += list(_conflicts(plan, denoiser))
+    plan.problems += list(_conflicts(plan, denoiser, tokenizer))
 
 
-def _conflicts(plan: Plan, denoiser) -> Iterator[str]:
+def _conflicts(plan: Plan, denoiser: Denoiser, tokenizer: Tokenizer) -> Iterator[str]:
     recipe = plan.recipe
     paths = {spec.name: denoiser.path(spec.name) for spec in denoiser.specs}
     yield from recipe.sample.refusals(paths, denoiser.backbone.sites, recipe.denoiser.kind, bool(recipe.conditions))
@@ -125,6 +126,7 @@ def _conflicts(plan: Plan, denoiser) -> Iterator[str]:
         if name not in paths
     )
     for metric in recipe.evaluate:
+        yield from metric.refusals(recipe.modality, tokenizer)
         if recipe.sample.count < metric.min_n:
             yield f"metric '{metric.kind}' needs at least {metric.min_n} samples: sample.count is {recipe.sample.count}"
     names = ["trained", *(f"ema-{decay:g}" for decay in recipe.train.ema)]

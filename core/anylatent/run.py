@@ -3,6 +3,7 @@
 import platform
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -24,6 +25,7 @@ from anylatent.generation import RowGenerator, gathered
 from anylatent.guidance.base import Guidance
 from anylatent.guidance.classifier_free import ClassifierFree
 from anylatent.known import Known
+from anylatent.locking import FolderLock
 from anylatent.metrics.base import Evidence, Measure, TooFewSamples
 from anylatent.nn.kernels import linear_kernel
 from anylatent.plan import make_plan
@@ -37,7 +39,7 @@ from anylatent.training.averages import average_name
 from anylatent.training.courses import DenoiserCourse, TokenizerCourse
 from anylatent.training.events import Event, Note, Saved, Stage, Step
 from anylatent.training.latents import Latents, encode
-from anylatent.training.trainer import Log, make_accelerator, train
+from anylatent.training.trainer import Log, is_main_process, make_accelerator, train
 
 _ASKED = 1000
 """Training samples whose conditions a run remembers, to ask new samples the same."""
@@ -69,6 +71,7 @@ class Run:
 
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         self.folder, self.recipe = folder, recipe
+        self.lock = FolderLock(folder)
         self._loaded: dict[tuple[Path, str], Denoiser] = {}
 
     @staticmethod
@@ -159,7 +162,14 @@ class Run:
     # --- training ----------------------------------------------------------------------------------------------
 
     def train(self) -> Iterator[Event]:
-        """Train what is not trained yet, from where it stopped: the tokenizer, then its latents, then the denoiser."""
+        """Train what is not trained yet, from where it stopped: the tokenizer, then its latents, then the denoiser.
+
+        Errors: `InUse` while another process works in the folder.
+        """
+        with self.lock.held() if is_main_process() else nullcontext():
+            yield from self._train()
+
+    def _train(self) -> Iterator[Event]:
         accelerator = make_accelerator()
         if self.train_set.problems:
             yield Note(

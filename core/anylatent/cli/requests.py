@@ -5,10 +5,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anylatent.corrections.base import Correction
 from anylatent.editing.base import Editor
 from anylatent.guidance.base import Guidance
+from anylatent.hooks.base import Hook
 from anylatent.node import Node
 from anylatent.recipe import read
+from anylatent.schedules import Schedule
 from anylatent.solvers.base import Solver
 
 if TYPE_CHECKING:
@@ -26,11 +29,17 @@ def editor(text: str, changes: Sequence[str]) -> Editor:
     return node(Editor, text, "--editor", changes)
 
 
-def changes(solver: str, guidance: str) -> dict[str, Any]:
-    """`--solver` and `--guidance`, where they were given."""
+def changes(solver: str, schedule: str, guidance: str, hooks: Sequence[str], corrections: Sequence[str]) -> dict[str, Any]:
+    """`--solver`, `--schedule`, `--guidance`, `--hook` and `--correction`, where they were given."""
     found: dict[str, Any] = {}
     if solver:
         found["solver"] = node(Solver, solver, "--solver")
+    if schedule:
+        found["schedule"] = node(Schedule, schedule, "--schedule")
+    if hooks:
+        found["hooks"] = tuple(node(Hook, text, "--hook") for text in hooks)
+    if corrections:
+        found["corrections"] = tuple(node(Correction, text, "--correction") for text in corrections)
     if guidance:
         whole = f"{{kind: classifier-free, scale: {guidance}}}" if _is_number(guidance) else guidance
         found["guidance"] = node(Guidance, whole, "--guidance")

@@ -22,6 +22,9 @@ Seed = Annotated[int | None, typer.Option(min=0, metavar="N", help="Of the first
 StepCount = Annotated[int | None, typer.Option("--steps", min=1, metavar="N", help="Steps of the solver.", show_default=False)]
 Condition = Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="What samples are asked to be; repeatable.")]
 SolverText = Annotated[str, typer.Option("--solver", metavar="KIND|{…}", help="A solver's kind, or its node: '{kind: …}'.")]
+ScheduleText = Annotated[str, typer.Option("--schedule", metavar="KIND|{…}", help="A schedule's kind, or its node.")]
+HookTexts = Annotated[list[str], typer.Option("--hook", metavar="KIND|{…}", help="A hook's kind, or its node; repeatable.")]
+CorrectionTexts = Annotated[list[str], typer.Option("--correction", metavar="KIND|{…}", help="A correction's kind, or its node; repeatable.")]
 GuidanceText = Annotated[str, typer.Option("--guidance", metavar="SCALE|{…}", help="A scale (classifier-free), or a node: '{kind: …}'.")]
 Weights = Annotated[str, typer.Option(metavar="NAME", help="trained, or ema-0.999.", show_default=False)]
 SampleFolder = Annotated[
@@ -61,7 +64,10 @@ def sample(
     seed: Seed = None,
     steps: StepCount = None,
     solver: SolverText = "",
+    schedule: ScheduleText = "",
     guidance: GuidanceText = "",
+    hook: HookTexts = [],
+    correction: CorrectionTexts = [],
     weights: Weights = "",
     size: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Tokens of each sample, where sizes differ.", show_default=False)
@@ -78,7 +84,7 @@ def sample(
     opened = _open(folder)
     target = _new_folder(out, opened.folder / "sampled")
     asked = requests.conditions(opened.recipe, condition)
-    changes = requests.changes(solver, guidance)
+    changes = requests.changes(solver, schedule, guidance, hook, correction)
     with watching() as watch:
         made = opened.sample(count, asked or None, seed, steps=steps, weights=weights, size=size, watch=watch, **changes)
     _show_samples(opened, made, target)
@@ -97,7 +103,10 @@ def edit(
     seed: Seed = None,
     steps: StepCount = None,
     solver: SolverText = "",
+    schedule: ScheduleText = "",
     guidance: GuidanceText = "",
+    hook: HookTexts = [],
+    correction: CorrectionTexts = [],
     weights: Weights = "",
     out: SampleFolder = None,
 ) -> None:
@@ -114,7 +123,7 @@ def edit(
     # An editor may bring its own (a fragment, say): then a count says enough, and one that needs samples refuses.
     samples = requests.given_samples(opened, given, from_data) if given or from_data or not count else []
     asked = requests.conditions(opened.recipe, condition)
-    changes = requests.changes(solver, guidance)
+    changes = requests.changes(solver, schedule, guidance, hook, correction)
     with watching() as watch:
         made = opened.edit(node, samples, count, asked or None, seed, steps=steps, weights=weights, watch=watch, **changes)
     _show_samples(opened, made, target)

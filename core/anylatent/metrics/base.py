@@ -1,6 +1,6 @@
 """The contract of a metric."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
@@ -64,6 +64,10 @@ class Metric(Node, family="metric"):
     def compute(self, evidence: Evidence) -> list[Measure]:
         """One or more measures. Errors: `TooFewSamples`; `ValueError` for samples that it cannot judge."""
         raise NotImplementedError
+
+    def refusals(self, modality: Modality, tokenizer: "Tokenizer") -> Iterator[str]:
+        """Why it cannot judge what this tokenizer's samples will be, found before anything is trained."""
+        yield from ()
 
     def require(self, count: int) -> None:
         if count < self.min_n:
