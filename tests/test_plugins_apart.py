@@ -95,6 +95,16 @@ def test_each_modality_works_where_no_other_is_installed(name: str, place: Calla
     assert "modality.kind" in refused, "with its place"
 
 
+def test_captions_work_beside_a_modality_of_a_file(place: Callable[..., Place], tmp_path: Path) -> None:
+    """`text` is no modality: alone with the core it goes with whatever has captions."""
+    here, recipe = place("text"), toy_recipe(conditions={"word": {"kind": "text.bytes"}})
+    assert here.run("plugins").split()[:4] == ["text", "anylatent-text", "0.1.0", "ready"]
+    said = here.run("--plugin", ROOT / "tests" / "toys.py", "run", written(tmp_path, recipe), "--out", tmp_path / "run")
+    assert f"report: {tmp_path / 'run' / 'report.html'}" in said
+    made = here.run("--plugin", ROOT / "tests" / "toys.py", "sample", tmp_path / "run", "--count", "2", "--condition", "word=abc")
+    assert "2 samples in" in made
+
+
 def test_the_core_works_with_no_plugin_but_a_file(place: Callable[..., Place], tmp_path: Path) -> None:
     here = place()
     assert "no plugin is installed; each modality is a package, anylatent-NAME" in here.run("plugins")

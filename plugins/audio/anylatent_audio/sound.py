@@ -73,7 +73,8 @@ def decode_sound(content: bytes, name: str, rate: int, longest: float | None = N
             numbers = file.read(wanted, dtype="float32", always_2d=True)
     # libsndfile's errors, and what its Python side makes of a header that promises nonsense.
     except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError, MemoryError) as error:
-        raise ValueError(f"{name} is no sound that can be read: {error}; expected WAV, FLAC, Ogg, MP3 or AIFF") from error
+        why = str(error).rpartition(" object at 0x")[2].partition(">: ")[2] or str(error)  # without the address of the buffer
+        raise ValueError(f"{name} is no sound that can be read: {why}; expected WAV, FLAC, Ogg, MP3 or AIFF") from error
     if not promised:
         raise ValueError(f"{name} holds no sound: its header is whole, but 0 samples follow")
     if len(numbers) < wanted:
@@ -107,13 +108,13 @@ def _as_sound(numbers: "numpy.ndarray", given: int, rate: int, name: str, longes
 
 
 def _missing_bytes(content: bytes) -> int:
-    """Of a RIFF/WAVE file: how much of its `data` chunk is not there. libsndfile would read the rest without a word."""
-    if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
-        return 0
+    """Of a WAV or AIFF file: how much of the chunk with the samples is not there. libsndfile would read the rest without a word."""
+    kinds = {(b"RIFF", b"WAVE"): ("<4sI", b"data"), (b"FORM", b"AIFF"): (">4sI", b"SSND"), (b"FORM", b"AIFC"): (">4sI", b"SSND")}
+    chunk, wanted = kinds.get((content[:4], content[8:12]), ("", b""))
     place = 12
-    while place + 8 <= len(content):
-        name, size = struct.unpack_from("<4sI", content, place)
-        if name == b"data":
+    while chunk and place + 8 <= len(content):
+        name, size = struct.unpack_from(chunk, content, place)
+        if name == wanted:
             # Programs that write to a pipe do not know the size, and say the largest there is.
             return 0 if size >= 0xFFFFFFF0 else max(0, place + 8 + size - len(content))
         place += 8 + size + size % 2

@@ -1,5 +1,6 @@
 """The data sets: their contract, what they hold, and what becomes of bad files."""
 
+import io
 import itertools
 import wave
 from pathlib import Path
@@ -15,7 +16,7 @@ from anylatent_audio.folder import Folder
 from anylatent_audio.modality import Audio
 from anylatent_audio.notes import Notes
 from anylatent_audio.pitch_estimate import estimate_pitch
-from anylatent_audio.sound import Sound, read_sound, wav_bytes
+from anylatent_audio.sound import Sound, decode_sound, read_sound, wav_bytes
 from anylatent_audio.speech import Speech
 from anylatent_audio.struck import Struck
 
@@ -200,6 +201,18 @@ def test_bad_files_are_named_and_left_out(sounds: Path) -> None:
     assert read_sound(sounds / "bells" / "tone_0.wav", 16000, longest=0.1).seconds == 0.1
     assert sorted(record.id for record in records) == [f"bells/{p.name}" for p in sorted((sounds / "bells").iterdir())]
     assert all(record.conditions["label"] == "bells" for record in records)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3", "aiff"])
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.6, 0.95])
+def test_a_file_cut_off_anywhere_is_named(suffix: str, share: float) -> None:
+    """Of every format: never read as if the rest had not been there, and no address of ours in the message."""
+    content = io.BytesIO()
+    soundfile.write(content, _tone(500, 2.0), 16000, format=suffix)
+    cut = content.getvalue()[: int(share * len(content.getvalue()))]
+    with pytest.raises(ValueError, match=rf"^tone\.{suffix} (is empty|is cut off|is no sound that can be read|holds no sound)") as caught:
+        decode_sound(cut, f"tone.{suffix}", 16000)
+    assert "0x" not in str(caught.value)
 
 
 def test_a_strict_folder_stops_at_the_first_bad_file(sounds: Path) -> None:

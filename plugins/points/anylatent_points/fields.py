@@ -16,8 +16,8 @@ REACH = 1.05
 """Half the side of the cube around a shape: its box lies in [-1, 1]."""
 PROBES = 1024
 """Coordinates at which a shape is known for training: half of them near its surface."""
-_NEAR = 0.06
-"""How far from the surface, as a standard deviation a coordinate, those are."""
+_NEAR = (0.06, 0.015)
+"""How far from the surface, as standard deviations a coordinate, those are in turn: the nearer ones fall inside of what is thin."""
 _DENSE = 4096
 """Points that stand for a mesh where a distance to it is asked."""
 _ANGLES = 400_000
@@ -84,7 +84,8 @@ def _coordinates(cloud: Cloud) -> Float[Tensor, "queries 3"]:
     seed = torch.tensor([seed_of("probes")])
     near = cloud.points if cloud.mesh is None else draw(cloud.mesh, PROBES // 2, 0)
     chosen = (random.uniform(seed, "near", 0, 0, PROBES // 2)[0] * len(near)).long()
-    near = near[chosen] + _NEAR * random.normal(seed, "near", 0, 0, PROBES // 2, 3)[0]
+    spread = torch.tensor(_NEAR).repeat(PROBES // 4)[:, None]
+    near = near[chosen] + spread * random.normal(seed, "near", 0, 0, PROBES // 2, 3)[0]
     cube = (random.uniform(seed, "cube", 0, 0, 3 * PROBES // 4).reshape(-1, 3) * 2 - 1) * REACH
     return torch.cat((near, in_box(cloud, PROBES // 4), cube))
 

@@ -88,7 +88,8 @@ def checked(vertices: Any, faces: Any, *, upright: bool) -> Geometry:
     """Arrays as geometry, in float32. `upright`: turn y up to z up. Errors: as `load`."""
     import numpy
 
-    vertices = numpy.asarray(vertices, dtype="float64").reshape(-1, 3)
+    with numpy.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is told below
+        vertices = numpy.asarray(vertices, dtype="float64").reshape(-1, 3).astype("float32")
     if not len(vertices):
         raise ValueError("it is empty: there is neither a face nor a point in it")
     if faces is not None:
@@ -98,12 +99,10 @@ def checked(vertices: Any, faces: Any, *, upright: bool) -> Geometry:
         vertices, faces = vertices[used], numpy.searchsorted(used, faces)
     bad = int((~numpy.isfinite(vertices)).any(1).sum())
     if bad:
-        raise ValueError(f"{bad} of its {len(vertices)} vertices are not finite numbers")
+        raise ValueError(f"{bad} of its {len(vertices)} vertices are not finite numbers (of 32 bits)")
     if upright:
-        vertices = vertices[:, [0, 2, 1]] * [1, -1, 1]
-    return Geometry(
-        torch.tensor(vertices, dtype=torch.float32), None if faces is None else torch.tensor(numpy.asarray(faces), dtype=torch.int64)
-    )
+        vertices = vertices[:, [0, 2, 1]] * numpy.array([1, -1, 1], dtype="float32")
+    return Geometry(torch.tensor(vertices), None if faces is None else torch.tensor(numpy.asarray(faces), dtype=torch.int64))
 
 
 def arrays_of(content: bytes, kind: str) -> tuple[Any, Any]:

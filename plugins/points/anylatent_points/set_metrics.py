@@ -1,6 +1,6 @@
-"""Are two sets of clouds alike? Matching distance, coverage and two-sample tests, beside two simple baselines."""
+"""Are two sets of clouds alike? Matching distance, coverage and two-sample tests, beside simple baselines."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -12,6 +12,8 @@ from anylatent.random import seed_of
 from anylatent.types import Bool, Float, Tensor
 from anylatent_points.distances import Distance, among, between, thinned
 
+Noise = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
 
 class SetDistance(Metric, kind="points.sets"):
     """Minimum matching distance, coverage and 1-NN accuracy of as many samples as held-out clouds (Yang et al. 2019, 1906.12320).
@@ -20,9 +22,10 @@ class SetDistance(Metric, kind="points.sets"):
     nearest of some sample. `1-nna`: how often the nearest other cloud is of the same set, samples or held-out; 50 % if nobody can
     tell them apart. The floors are those of training clouds in the samples' place.
 
-    With `baselines`, the same of two simple generators of as many clouds: `resampled` (a training cloud's points drawn
-    again with replacement, plus normal noise of `noise`), and `gaussian` (the normal distribution of all points of a
-    category; of all clouds, where there is no `category`).
+    With `baselines`, the same of simple generators of as many clouds: `resampled-S` (a training cloud's points drawn again
+    with replacement, plus normal noise of S, for each S of `noise`), and `gaussian` (the normal distribution of all points of
+    a category; of all clouds, where there is no `category`). The resampled one copies: with less noise it comes as near to
+    the floor as one likes, so what says something is the noise at which it is no better than the samples.
     """
 
     min_n: ClassVar[int] = 10
@@ -30,8 +33,8 @@ class SetDistance(Metric, kind="points.sets"):
     distance: Distance = Field(default="chamfer", description="Between two clouds: chamfer, or earth-mover (exact, slow).")
     limit: int = Field(default=150, ge=10, description="Clouds of each set to compare at most.")
     points: int = Field(default=128, ge=8, description="Points of a cloud that are compared, chosen evenly.")
-    baselines: bool = Field(default=True, description="Measure the two simple generators too.")
-    noise: float = Field(default=0.05, ge=0, description="Of the baseline `resampled`: standard deviation a coordinate.")
+    baselines: bool = Field(default=True, description="Measure the simple generators too.")
+    noise: tuple[Noise, ...] = Field(default=(0.05, 0.1), description="Of each baseline `resampled`: standard deviation a coordinate.")
     condition: str = Field(default="category", description="Which condition the Gaussian baseline goes by.")
 
     def compute(self, evidence: Evidence) -> list[Measure]:
@@ -49,9 +52,9 @@ class SetDistance(Metric, kind="points.sets"):
         fingerprint = f"{evidence.test.fingerprint()}:{self.key()}"
         found = self._measures("", ours, evidence.seed, fingerprint, floor)
         if self.baselines:
-            for name, clouds in self._simple(evidence, count).items():
+            for name, (clouds, how) in self._simple(evidence, count).items():
                 facts = self._facts(self._clouds(clouds), real, to_real)
-                found += self._measures(f" of {name}", facts, evidence.seed, fingerprint, floor)
+                found += self._measures(f" of {name}", facts, evidence.seed, fingerprint, floor, how)
         return found
 
     def _clouds(self, clouds: "list[Tensor]") -> Float[Tensor, "clouds points 3"]:
@@ -64,14 +67,12 @@ class SetDistance(Metric, kind="points.sets"):
         covered[across.argmin(1)] = True
         return across.amin(0), covered, same_set(among(clouds, self.distance), across, to_real)
 
-    def _measures(self, whose: str, facts: "tuple[Tensor, Tensor, Tensor]", seed: int, fingerprint: str, floor) -> list[Measure]:
+    def _measures(
+        self, whose: str, facts: "tuple[Tensor, Tensor, Tensor]", seed: int, fingerprint: str, floor, how: str = ""
+    ) -> list[Measure]:
         nearest, covered, hits = facts
         count = len(nearest)
-        note = f"{count} against {count} held-out clouds, {self.points} points each"
-        if whose == " of resampled":
-            note = f"training clouds, points drawn again with replacement, plus noise of {self.noise:g}; {note}"
-        if whose == " of gaussian":
-            note = f"the normal distribution of a category's points; {note}"
+        note = f"{how}{count} against {count} held-out clouds, {self.points} points each"
         name, low_high = self.distance, mean_interval(nearest, seed)
         return [
             Measure(f"{name}-mmd{whose}", float(nearest.mean()), *low_high, count, "lower", float(floor[0].mean()), fingerprint, note),
@@ -79,8 +80,8 @@ class SetDistance(Metric, kind="points.sets"):
             _share(f"{name}-1-nna{whose}", hits, count, "lower", floor[2], fingerprint, f"50 % is best; {note}"),
         ]
 
-    def _simple(self, evidence: Evidence, count: int) -> "dict[str, list[Tensor]]":
-        """As many clouds of two generators that know no shapes, in the proportions of the training set's categories."""
+    def _simple(self, evidence: Evidence, count: int) -> "dict[str, tuple[list[Tensor], str]]":
+        """As many clouds of generators that know no shapes, in the proportions of the training set's categories, and how each is made."""
         from anylatent import random
 
         chosen = [evidence.train[i] for i in _some(len(evidence.train), count, "baselines")]
@@ -88,16 +89,23 @@ class SetDistance(Metric, kind="points.sets"):
         for record in chosen:
             by_kind.setdefault(str(record.conditions.get(self.condition)), []).append(record.sample.points)
         moments = {kind: _moments(torch.cat(clouds)) for kind, clouds in by_kind.items()}
-        resampled, gaussian = [], []
+        again, noises, gaussian = [], [], []
         for index, record in enumerate(chosen):
             points = record.sample.points
             seed = torch.tensor([seed_of("baseline", evidence.seed, index)])
-            again = (random.uniform(seed, "points", 0, 0, len(points))[0].double() * len(points)).long()
-            noise = random.normal(seed, "noise", 0, 0, len(points), 3)[0]
-            resampled.append(points[again] + self.noise * noise)
+            drawn = (random.uniform(seed, "points", 0, 0, len(points))[0].double() * len(points)).long()
+            again.append(points[drawn])
+            noises.append(random.normal(seed, "noise", 0, 0, len(points), 3)[0])
             mean, root = moments[str(record.conditions.get(self.condition))]
             gaussian.append(mean + random.normal(seed, "gaussian", 0, 0, len(points), 3)[0] @ root.T)
-        return {"resampled": resampled, "gaussian": gaussian}
+        found = {
+            f"resampled-{level:g}": (
+                [points + level * noise for points, noise in zip(again, noises, strict=True)],
+                f"training clouds, points drawn again with replacement, plus noise of {level:g}; ",
+            )
+            for level in self.noise
+        }
+        return found | {"gaussian": (gaussian, "the normal distribution of a category's points; ")}
 
 
 def same_set(ours: Float[Tensor, "n n"], across: Float[Tensor, "n m"], real: Float[Tensor, "m m"]) -> Bool[Tensor, " n_and_m"]:

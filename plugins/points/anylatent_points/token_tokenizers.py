@@ -75,8 +75,8 @@ class PointSet(Tokenizer):
 class Leaves(Tokenizer):
     """A token a leaf of the k-d tree, at its place in the tree (in cells along x, y, z).
 
-    A leaf's channels are its mean and the differences of its halves, halves of halves …, an orthonormal (Haar) basis:
-    each is normalised, so that fine detail is as loud as where the leaf is.
+    A leaf's channels are its mean and the differences of its halves, halves of halves …, an orthonormal (Haar) basis: each is
+    normalised by `fit`, differences then times `detail`.
     """
 
     config: LeavesConfig
@@ -94,8 +94,11 @@ class Leaves(Tokenizer):
         self.size, self.leaves = count, leaves
         self.statistics = Statistics(3 * self.patch)
         self.register_buffer("basis", _haar(self.patch), persistent=False)
+        loudness = torch.cat((torch.ones(3), torch.full((3 * self.patch - 3,), config.detail)))
+        self.register_buffer("loudness", loudness, persistent=False)
 
     basis: Tensor
+    loudness: Tensor
 
     @property
     def specs(self) -> tuple[StreamSpec, ...]:
@@ -104,18 +107,22 @@ class Leaves(Tokenizer):
 
     def fit(self, samples: Sequence[Any]) -> None:
         self.statistics = Statistics(3 * self.patch).to(self.statistics.mean.device)
-        streams = (self.encode(chunk)["leaves"] for chunk in chunks(samples))
-        self.statistics.measure_batches((stream.values, stream.mask) for stream in streams)
+        values = (self._values(chunk) for chunk in chunks(samples))
+        self.statistics.measure_batches((x, torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)) for x in values)
 
     def encode(self, samples: Sequence[Any], seeds: Tensor | None = None) -> State:
+        values = self.statistics.normalise(self._values(samples)) * self.loudness
+        return State.of({"leaves": Stream.of(values, self._positions(len(samples)))})
+
+    def _values(self, samples: Sequence[Any]) -> Float[Tensor, "rows leaves numbers"]:
+        """Means and differences of each leaf, in the cloud's own frame."""
         require(samples, self.config.kind, self.size)
         points = in_tree_order(torch.stack([sample.points for sample in samples]))
         patches = points.unflatten(1, (self.leaves, self.patch)).to(self.statistics.mean.device)
-        values = torch.einsum("kp,blpc->blkc", self.basis, patches).flatten(2)
-        return State.of({"leaves": Stream.of(self.statistics.normalise(values), self._positions(len(samples)))})
+        return torch.einsum("kp,blpc->blkc", self.basis, patches).flatten(2)
 
     def decode(self, state: State) -> list[Cloud]:
-        values = self.statistics.restore(state["leaves"].values[:, : self.leaves])  # the rest is padding
+        values = self.statistics.restore(state["leaves"].values[:, : self.leaves] / self.loudness)  # the rest is padding
         patches = torch.einsum("kp,blkc->blpc", self.basis, values.unflatten(2, (self.patch, 3)))
         return [made(points) for points in patches.flatten(1, 2)]
 

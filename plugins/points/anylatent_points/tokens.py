@@ -24,10 +24,12 @@ class LeavesConfig(TokenizerConfig, kind="points.leaves"):
     """Patches of `patch` neighbouring points: the leaves of a balanced k-d tree (Klokov & Lempitsky 2017, 1704.01222).
 
     The cloud is halved at the median again and again, along z, y and x in turn. A leaf's place in the tree is its position,
-    a point's place in the leaf its channels: neither depends on the order in which the points were given.
+    a point's place in the leaf its channels: neither depends on the order in which the points were given. With `detail` below
+    1, noise drowns the differences within a patch first, so that where patches are is settled before what is in them.
     """
 
     patch: int = Field(default=8, ge=1, le=256, description="Points of a token: a power of two.")
+    detail: float = Field(default=1.0, gt=0, le=1, description="Standard deviation of the differences within a patch; of its mean: 1.")
 
     @field_validator("patch")
     @classmethod

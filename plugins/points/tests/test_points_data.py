@@ -16,6 +16,7 @@ from anylatent_points.cloud import Mesh
 from anylatent_points.fields import winding_number
 from anylatent_points.folder import Folder
 from anylatent_points.furniture import Furniture
+from anylatent_points.mesh_files import read_cloud
 from anylatent_points.modality import Points
 from anylatent_points.primitives import Category, Primitives
 from anylatent_points.surface import areas, draw, farthest
@@ -155,6 +156,48 @@ def test_bad_files_are_named_and_skipped(meshes: Path) -> None:
     assert "it has 5 points, 32 are asked for by `points`" in problems[2]
     with pytest.raises(ValueError, match=r"cut\.glb|empty\.obj|few\.ply|flat\.ply|nan\.ply|text\.stl"):
         [config.model_copy(update={"strict": True}).build(split) for split in ("train", "test")]
+
+
+@pytest.mark.parametrize("suffix", ["ply", "stl", "glb", "obj"])
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.3])
+def test_a_mesh_cut_off_is_named(tmp_path: Path, suffix: str, share: float) -> None:
+    path = tmp_path / f"box.{suffix}"
+    trimesh.creation.box([1, 2, 3]).export(path)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(ValueError, match=rf"box\.{suffix}: (the file is empty|it cannot be read as|it is empty)"):
+        read_cloud(path, 16)
+
+
+def test_what_no_surface_has_is_refused(tmp_path: Path) -> None:
+    """Faces of vertices that are not there, infinite and overflowing numbers, all in one place."""
+    corners = "v 0 0 0\nv 1 0 0\nv 0 {} 0\n"
+    wrong = {
+        "far": (corners.format(1) + "f 1 2 9\n", "it cannot be read as .obj"),
+        "inf": (corners.format("inf") + "f 1 2 3\n", "1 of its 3 vertices are not finite numbers"),
+        "huge": (corners.format("1e300") + "f 1 2 3\n", "1 of its 3 vertices are not finite numbers"),
+        "point": ("v 1 1 1\n" * 3 + "f 1 2 3\n", "all of it is in one place"),
+    }
+    for name, (text, why) in wrong.items():
+        path = tmp_path / f"{name}.obj"
+        path.write_text(text)
+        with pytest.raises(ValueError, match=rf"{name}\.obj: .*{why}"):
+            read_cloud(path, 16)
+
+
+def test_non_manifold_and_open_meshes_are_read(tmp_path: Path) -> None:
+    """Three faces at an edge, a face twice, a face without area: a surface is all that is asked, and every point is on it."""
+    corners = numpy.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1.0]])
+    faces = [[0, 1, 2], [0, 1, 3], [0, 1, 4], [0, 1, 4], [0, 0, 1]]
+    fan = trimesh.Trimesh(corners, faces, process=False)
+    assert not fan.is_watertight
+    fan.export(tmp_path / "fan.ply")
+    cloud = read_cloud(tmp_path / "fan.ply", 64)
+    assert len(cloud) == 64
+    assert cloud.mesh is not None
+    _, y, z = cloud.points.T
+    floor = cloud.mesh.vertices[:, 2].min()
+    assert torch.minimum(y.abs(), (z - floor).abs()).max() < 1e-5, "two faces lie on the floor, one stands on it along x"
+    assert ((z - floor).abs() > 1e-3).any()
 
 
 def test_a_folder_without_meshes_says_so(tmp_path: Path) -> None:

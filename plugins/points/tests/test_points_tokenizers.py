@@ -39,6 +39,30 @@ class TestLeaves(TokenizerContract):
         return TokenizerCase(LeavesConfig(patch=4), _clouds(64), bad=bad, sizes={16: 16}, round_trip=1e-3)
 
 
+class TestLeavesOfQuietDetail(TokenizerContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def case(cls) -> TokenizerCase:
+        return TokenizerCase(
+            LeavesConfig(patch=8, detail=0.25),
+            _clouds(64),
+            bad=_NO_CLOUDS,
+            sizes={8: 8},
+            round_trip=1e-3,
+            unnormalised="`detail` makes differences quieter than means on purpose; the means have scale 1",
+        )
+
+
+@pytest.mark.parametrize("detail", [1.0, 0.25])
+def test_means_have_scale_1_and_differences_detail(detail: float) -> None:
+    clouds = _clouds(64, 12)
+    tokenizer = LeavesConfig(patch=8, detail=detail).build(clouds[0])
+    tokenizer.fit(clouds)
+    spread = tokenizer.encode(clouds)["leaves"].values.flatten(0, 1).std(0, correction=0)
+    expected = torch.cat((torch.ones(3), torch.full((21,), detail)))
+    torch.testing.assert_close(spread, expected, atol=1e-3, rtol=1e-3)
+
+
 class TestLeavesOfOnePoint(TokenizerContract):
     @pytest.fixture(scope="class")
     @classmethod

@@ -35,7 +35,7 @@ class Success(Metric, kind="robot.success"):
     min_n: ClassVar[int] = 1
 
     def compute(self, evidence: Evidence) -> list[Measure]:
-        """A measure a task, one of all tasks, one of the control. Errors: `TooFewSamples`; `ValueError` without a world or a model."""
+        """A measure a task, one of all tasks, and the controls. Errors: `TooFewSamples`; `ValueError` without a world or a model."""
         self.require(len(evidence.samples))
         data = world_data(evidence, self.kind)
         policy = policy_of(evidence, self.kind, self.execute, self.warm)
@@ -43,7 +43,7 @@ class Success(Metric, kind="robot.success"):
         counts = [self._task(data, task, tasks[(number + 1) % len(tasks)], policy) for number, task in enumerate(tasks)]
         named = zip((task["task"] for task in data.world_tasks()), counts)
         fingerprint = f"{data.key()} {self.key()}"
-        measures = [_share(f"success {task}", each["policy"], each["expert"], fingerprint, each["note"]) for task, each in named]
+        measures = [_share(f"success {task}", each["policy"], each["expert"], fingerprint, each["policy note"]) for task, each in named]
         who_acts = ("policy", "expert", "chance", "swapped")
         everything = {who: [sum(column) for column in zip(*(each[who] for each in counts))] for who in who_acts}
         if len(measures) > 1:
@@ -51,9 +51,17 @@ class Success(Metric, kind="robot.success"):
         if self.control:
             measures.append(_share("success at random", everything["chance"], None, fingerprint, "the control: uniform actions", "neither"))
         if self.swapped and len(tasks) > 1:
-            note = "the policy was asked for the next task of the list, in the world of this one"
-            measures.append(_share("success asked for another task", everything["swapped"], None, fingerprint, note, "neither"))
+            measures += self._swapped([task["task"] for task in tasks], counts, everything["swapped"], fingerprint)
         return measures
+
+    def _swapped(self, tasks: list[str], counts: list[dict[str, Any]], all_of_them: list[int], fingerprint: str) -> list[Measure]:
+        """The world of each task, and the policy asked for the next task of the list: what it does unasked."""
+        measures = []
+        for number, (task, each) in enumerate(zip(tasks, counts, strict=True)):
+            name = f"success {task}, asked for {tasks[(number + 1) % len(tasks)]}"
+            measures.append(_share(name, each["swapped"], None, fingerprint, each["swapped note"], "neither"))
+        note = "the policy was asked for the next task of the list, in the world of this one"
+        return [*measures, _share("success asked for another task", all_of_them, None, fingerprint, note, "neither")]
 
     def _task(self, data: Demonstrations, task: Mapping[str, Any], other: Mapping[str, Any], policy: "Policy") -> dict[str, Any]:
         """Successes and episodes, by who acts."""
@@ -72,8 +80,7 @@ class Success(Metric, kind="robot.success"):
             made = roll_out(worlds, actor, seeds[:count], asked, self.limit, policy.tokenizer.hz) if count else []
             steps = sorted(len(rollout.actions) for rollout in made if rollout.success)
             out[who] = [len(steps), count]
-            if who == "policy":
-                out["note"] = f"done in {steps[len(steps) // 2]} steps (median)" if steps else ""
+            out[f"{who} note"] = f"done in {steps[len(steps) // 2]} steps (median)" if steps else ""
         for world in worlds:
             world.close()
         return out

@@ -62,6 +62,33 @@ class TestLeRobot(DatasetContract):
         assert splits[0][0].conditions["task"] == splits[0][0].conditions["caption"] in ("push it", "pull it")
 
 
+def test_lerobot_itself_opens_it_and_is_opened(folder: Path, tmp_path: Path) -> None:
+    """Where the package is installed: its chunks are ours, at an episode's end too; and what it writes is read."""
+    theirs = pytest.importorskip("lerobot.datasets.lerobot_dataset", reason="lerobot is not installed").LeRobotDataset
+    written = some_episodes().episodes
+    opened = theirs("me/mine", root=folder, delta_timestamps={"action": [0, 1 / 30, 2 / 30], "observation.state": [-1 / 30, 0]})
+    assert (opened.num_episodes, opened.num_frames, opened.fps) == (8, 60, 30)
+    index = 0
+    for episode in written:
+        last = len(episode.actions) - 1
+        for step in range(last + 1):
+            frame = opened[index + step]
+            assert torch.equal(frame["action"], episode.actions[[min(step + ahead, last) for ahead in range(3)]])
+            assert torch.equal(frame["observation.state"], episode.observations[[max(step - 1, 0), step]])
+            assert frame["task"] == episode.caption
+        index += last + 1
+    features = {name: {"dtype": "float32", "shape": (width,), "names": None} for name, width in (("observation.state", 3), ("action", 2))}
+    own = theirs.create("me/theirs", fps=30, root=tmp_path / "theirs", features=features, use_videos=False)
+    for episode in written:
+        for seen, done in zip(episode.observations.numpy(), episode.actions.numpy(), strict=True):
+            own.add_frame({"observation.state": seen, "action": done, "task": episode.caption})
+        own.save_episode()
+    own.finalize()
+    found = read(tmp_path / "theirs")
+    assert not (apart := difference(found.episodes, written)), apart
+    assert found.problems == []
+
+
 @pytest.mark.parametrize("file_megabytes", [100.0, 0.0015])
 def test_what_is_written_is_read(tmp_path: Path, file_megabytes: float) -> None:
     """In one file or in many: the same numbers, bit for bit, tasks and rate."""

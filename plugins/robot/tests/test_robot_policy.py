@@ -304,6 +304,10 @@ class TestSuccess(MetricContract):
         measures = {m.name: m for m in Success(episodes=2, control=0, swapped=2, limit=30).compute(replace(made, model=model))}
         swapped = measures["success asked for another task"]
         assert (swapped.value, swapped.n, swapped.better) == (1.0, 4, "neither")
+        assert [(name, m.n) for name, m in measures.items() if ", asked for " in name] == [
+            ("success go, asked for come", 2),
+            ("success come, asked for go", 2),
+        ]
         told = [next(iter(conditions))["caption"] for _, conditions, _ in model.calls]
         changes = [caption for index, caption in enumerate(told) if index == 0 or told[index - 1] != caption]
         assert changes == ["go there", "come here", "go there"], "task 1 as asked, task 1 as 2 and 2 as asked, task 2 as 1"
