@@ -1,49 +1,86 @@
-"""Every method on every modality, tried: the matrix that the tests run and that `docs/compatibility.md` shows.
+"""Every method on every modality, tried: what the tests run and what `docs/compatibility.md` shows.
 
-`python tests/every_method.py` writes the page again.
+`python tests/every_method.py` writes the page again. A method is sampled (or trained a step) with tiny networks. Either the program
+refuses it, with a reason, before anything is made; or rows alone are as in their batch, what is kept comes back, all is finite, the
+result decodes, and guidance, hooks and corrections have changed something.
 """
 
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from anylatent.build import build_denoiser, build_tokenizer, condition_values
 from anylatent.components import core_components
 from anylatent.conditioners.standard import ClassConfig
 from anylatent.corrections.base import Correction
 from anylatent.denoiser import Corruption, Denoiser
-from anylatent.editing.base import Editor
-from anylatent.engine import Request, sample
-from anylatent.guidance.base import Guidance
-from anylatent.guidance.classifier_free import ClassifierFree
-from anylatent.guidance.without_streams import WithoutStreams
-from anylatent.hooks.base import Hook
-from anylatent.hooks.residual_cache import ResidualCache
-from anylatent.node import Node
+from anylatent.editing.base import Edit
+from anylatent.generation import RowGenerator, gathered
+from anylatent.joint.tokenizers import JointConfig, LabelConfig
+from anylatent.known import Known
+from anylatent.measurements.base import Layout
+from anylatent.node import Components, Node
+from anylatent.objective import Objective
+from anylatent.paths.base import GaussianPath
 from anylatent.paths.base import Path as NoisePath
 from anylatent.recipe import load
 from anylatent.recipe.model import Recipe
 from anylatent.sampling import Sampling
-from anylatent.schedules import Schedule
+from anylatent.schedules import Uniform
 from anylatent.solvers.base import Solver
-from anylatent.spec import StreamSpec
+from anylatent.solvers.ddim import DDIM
 from anylatent.state import State
 from anylatent.testing.backbones import shaken
 from anylatent.testing.metrics import Listed
 from anylatent.tokenizers.base import Tokenizer
+from anylatent.tokenizers.config import TokenizerConfig
+from anylatent.tokenizers.levels import BitsConfig, LevelsConfig
 
 ROOT = Path(__file__).parents[1]
 RECIPES = {path.parent.name: path for path in sorted((ROOT / "recipes").glob("*/smoke.yaml"))}
 PAGE = ROOT / "docs" / "compatibility.md"
-FAMILIES = (Solver, Schedule, NoisePath, Guidance, Hook, Correction, Editor)
-PREDICTIONS = {"edm": "preconditioned"}
-TOGETHER = 2e-3
+SAMPLING = ("path", "schedule", "solver", "guidance", "hook", "correction", "editor")
+TRAINING = ("path", "times", "weighting", "loss", "coupling")
+CHANGING = ("guidance", "hook", "correction")
+"""Families whose methods must have changed something, unless they were refused."""
+FIELDS = {"loss": "error"}
+"""What an objective calls a family, where that is another name."""
+OF_A_FILE = {"direction", "stored"}
+"""Methods that need a file or a finished run: tried in their own tests."""
+OF_A_BATCH = {"interpolate", "optimal-transport"}
+"""Methods in which a row is what it is by the others: so they say."""
+IDLE = {"none", "attention-received", "attention-from"}
+"""Methods that are there to do nothing, to be read, or to take from a branch that only some others make."""
+TOUCHLESS = {frozenset({"windows", "perturb-attention"})}
+"""Pairs of which one takes away what the other acts on: where tokens do not mix, it does not matter who sees whom."""
+STEPS = 6
+SEEDS = [5, 6, 7]
+TOGETHER = 5e-3
 """How far values of a row in a batch may be from those alone: several steps of float32, of tokens of size 1 to 10."""
+TIES = 0.05
+"""Of tokens that are drawn, how many may be others: a draw between near-equals falls either way with the last bit of a logit."""
+KNOWN = Components(core_components())
+
+
+class Refused(Exception):
+    """The program does not do this, and says why."""
+
+
+@cache
+def methods() -> dict[str, list[Node]]:
+    """The methods of each family that a recipe can name: one of each kind, at work."""
+    found: dict[str, list[Node]] = {}
+    for node in core_components():
+        if node.family in (*SAMPLING, *TRAINING) and not node.python_only and node.kind not in OF_A_FILE:
+            built = node.model_validate({"kind": node.kind, **node.example}, context={"components": KNOWN})
+            found.setdefault(node.family, []).append(built)
+    return found
 
 
 @dataclass(frozen=True)
@@ -55,140 +92,235 @@ class Case:
     samples: list[Any]
     asked: list[dict[str, Any]]
 
-    def denoiser(self, path: NoisePath | None = None) -> Denoiser:
-        """A small transformer whose weights do something."""
-        torch.manual_seed(0)
-        recipe = self.recipe.model_copy(update={"denoiser": self.recipe.denoiser.model_copy(update={"depth": 1, "width": 32, "heads": 2})})
+    def denoiser(self, path: NoisePath, seed: int = 0) -> Denoiser:
+        """A small transformer whose weights do something. Errors: `Refused` for a path that cannot carry the streams."""
+        for spec in self.tokenizer.specs:
+            if path.refuses(spec):
+                raise Refused(path.refuses(spec))
+        recipe = self.recipe.model_copy(update={"denoiser": self.recipe.denoiser.model_copy(update={"depth": 2, "width": 32, "heads": 2})})
         values = {name: [row.get(name) for row in self.asked] for name in recipe.conditions}
-        denoiser = build_denoiser(recipe, self.tokenizer.specs, values)
-        path = path or recipe.objective.path
-        prediction: Any = PREDICTIONS.get(path.kind, "velocity")
-        denoiser.corruptions = {spec.name: Corruption(path, prediction) for spec in self.tokenizer.specs}
-        shaken(denoiser, size=0.05)
+        objective = recipe.objective.model_copy(update={"path": path, "prediction": prediction_on(path), "streams": {}})
+        denoiser = build_denoiser(recipe.model_copy(update={"objective": objective}), self.tokenizer.specs, values)
+        denoiser.corruptions = {spec.name: Corruption(path, prediction_on(path)) for spec in self.tokenizer.specs}
+        shaken(denoiser, seed, size=0.05 if isinstance(path, GaussianPath) else 0.2)
         return denoiser.eval().requires_grad_(False)
 
 
+def prediction_on(path: NoisePath) -> Any:
+    """What the small networks predict there."""
+    usual = "preconditioned" if path.kind == "edm" else "velocity"
+    return usual if usual in path.predictions else path.predictions[0]
+
+
 @cache
-def case_of(modality: str) -> Case:
-    """The first samples of its smoke recipe's data."""
+def case_of(modality: str, kind: str = "") -> Case:
+    """The first samples of its smoke recipe's data; with its tokens as a vocabulary or bits for a discrete path of some kind.
+
+    Errors: `Refused` if its tokens cannot be those.
+    """
     recipe = load(RECIPES[modality])
+    if kind:
+        recipe = recipe.model_copy(update={"tokenizer": _discrete(recipe.tokenizer, kind)})
     train = recipe.modality.data.build("train")
     records = [train[i] for i in range(min(24, len(train)))]
     if not recipe.conditions:  # guidance is tried everywhere
         name = next(name for name, value in records[0].conditions.items() if isinstance(value, int | str))
         recipe = recipe.model_copy(update={"conditions": {name: ClassConfig()}})
     asked = condition_values(recipe, Listed(records))
-    tokenizer = build_tokenizer(recipe, records[0].sample)
     samples = [record.sample for record in records]
-    tokenizer.prepare(samples)
-    tokenizer.eval().requires_grad_(False).fit(samples)
+    try:
+        tokenizer = build_tokenizer(recipe, records[0].sample)
+        tokenizer.prepare(samples)
+        tokenizer.eval().requires_grad_(False).fit(samples)
+    except ValueError as error:
+        if not kind:
+            raise
+        raise Refused(str(error)) from error
     return Case(recipe, tokenizer, samples, asked)
 
 
-def methods() -> Iterator[tuple[type[Node], type[Node]]]:
-    """Every method of core, with its family. A plugin's editors are for its own modality."""
-    for family in FAMILIES:
-        for node in core_components():
-            if node.family == family.family:
-                yield family, node
+def _discrete(tokenizer: TokenizerConfig, kind: str) -> TokenizerConfig:
+    """A tokenizer whose tokens are those of another, as a vocabulary or bits."""
+    if isinstance(tokenizer, JointConfig):
+        return JointConfig(parts={name: _discrete(part, kind) for name, part in tokenizer.parts.items()})
+    if kind == "masked":
+        return LabelConfig(classes=10) if isinstance(tokenizer, LabelConfig) else LevelsConfig(inner=tokenizer, levels=5)
+    if kind == "uniform-state":
+        return LevelsConfig(inner=tokenizer, levels=5, prior="uniform")
+    return BitsConfig(inner=tokenizer, bits=2)
 
 
-def trials(modality: str, family: type[Node], node: type[Node]) -> Iterator[tuple[Denoiser, Request]]:
-    """The requests that show a method at work on a modality: three rows each. None: it refuses the modality by name."""
-    case = case_of(modality)
-    if family is Editor:
-        yield from _edits(case, node)
-        return
-    denoiser = case.denoiser(node() if family is NoisePath else None)
-    if family is Solver:
-        paths = [path() for path in core_components() if path.family == NoisePath.family]
-        for path in paths:
-            if not node().supports(path):  # type: ignore[attr-defined]
-                yield _request(case, case.denoiser(path), Sampling(steps=4, solver=node()))  # type: ignore[arg-type]
-    elif family is Schedule:
-        yield _request(case, denoiser, Sampling(steps=4, schedule=node()))  # type: ignore[arg-type]
-    elif family is Hook:
-        yield _request(case, denoiser, Sampling(steps=6, hooks=(_reusing(node),)))
-    elif family is Correction:
-        yield _request(case, denoiser, Sampling(steps=4, corrections=(node(limit=1.0),)))  # type: ignore[call-arg]
-    elif family is Guidance:
-        for guidance in _guidances(case.tokenizer.specs, node):
-            yield _request(case, denoiser, Sampling(steps=4, guidance=guidance))
-    else:
-        yield _request(case, denoiser, Sampling(steps=4))
+@dataclass(frozen=True)
+class Setting:
+    """What a trial is made with; None where a family is left out."""
+
+    path: Any = None
+    schedule: Any = None
+    solver: Any = None
+    guidance: Any = None
+    hook: Any = None
+    correction: Any = None
+    editor: Any = None
+
+    @staticmethod
+    def of(nodes: Sequence[Node]) -> "Setting":
+        return Setting(**{node.family: node for node in nodes})
+
+    def paths(self) -> NoisePath:
+        """Its path, or one that its solver moves along."""
+        gaussian = methods()["path"][0] if self.path is None else self.path
+        if self.path is None:
+            plain = [node for node in methods()["path"] if node.kind == "rectified"] + methods()["path"]
+            gaussian = next(node for node in plain if self.solver is None or not self.solver.supports(node))
+        return gaussian
 
 
-def _guidances(specs: tuple[StreamSpec, ...], node: type[Node]) -> Iterator[Guidance]:
-    if node is WithoutStreams:
-        yield from (WithoutStreams(scale=2.0, absent=(spec.name,)) for spec in specs if len(specs) > 1)
-    else:
-        yield ClassifierFree(scale=2.0) if node is ClassifierFree else node()  # type: ignore[misc]
-
-
-def _reusing(node: type[Node]) -> Hook:
-    """With a threshold that lets every step that may be reused be."""
-    return ResidualCache(threshold=1e6) if node is ResidualCache else node()  # type: ignore[return-value]
-
-
-def _edits(case: Case, node: type[Node]) -> Iterator[tuple[Denoiser, Request]]:
-    for editor in _editors(case.tokenizer.specs, node):
-        state = editor.start(case.tokenizer, case.samples[:3], torch.tensor([5, 6, 7]))
-        yield _request(case, case.denoiser(), Sampling(steps=4), state)
-
-
-def _editors(specs: tuple[StreamSpec, ...], node: type[Node]) -> Iterator[Editor]:
-    """Half of the first axis (of a set: of its elements) anew; of several streams, each given."""
-    if node.kind == "masked-completion":
-        axes = [axis.name for spec in specs if not spec.given for axis in spec.axes]
-        yield node(anew={axes[0]: (0.5, 1.0)}) if axes else node()  # type: ignore[call-arg]
-    elif node.kind == "given-parts" and len([spec for spec in specs if not spec.given]) > 1:
-        for spec in specs:
-            yield node(given=(spec.name,))  # type: ignore[call-arg]
-            yield node(absent=(spec.name,))  # type: ignore[call-arg]
-
-
-def _request(case: Case, denoiser: Denoiser, sampling: Sampling, state: State | None = None) -> tuple[Denoiser, Request]:
-    seeds, asked = torch.tensor([5, 6, 7]), case.asked[:3]
-    state = case.tokenizer.layout(seeds, asked) if state is None else state
-    null = denoiser.conditions.null(3) if case.recipe.conditions else None
-    return denoiser, Request(state, denoiser.conditions(asked), sampling, null)
-
-
-def try_out(denoiser: Denoiser, request: Request) -> State:
-    """Sample three rows; what they must hold to, they do, or this raises `AssertionError`."""
-    made, receipts = sample(denoiser, request)
-    for row in (0, 2):
-        one = Request(
-            request.state.select([row]), request.condition.select(torch.tensor([row])), request.sampling,
-            None if request.null is None else request.null.select(torch.tensor([row])), noised=request.noised,
-        )  # fmt: skip
-        alone, _ = sample(denoiser, one)
-        for name, stream in alone.streams.items():
-            valid = stream.mask[0]
-            together = made[name].values[row, : len(valid)][valid]
-            torch.testing.assert_close(stream.values[0][valid], together, atol=TOGETHER, rtol=TOGETHER)
-    for name, stream in made.streams.items():
-        assert stream.values.isfinite().all()
-        given = request.state[name]
-        assert torch.equal(stream.values[given.keep], given.values[given.keep]), "what is kept has changed"
-        new = given.mask & ~given.keep & (given.time < 1) & torch.tensor(not _spec(denoiser, name).given)
-        assert not new.any() or stream.values[new].abs().max() > 0, "nothing was made"
-    for hook in request.sampling.hooks:
-        assert receipts[hook.kind].counts.get("reused", 1) > 0, "the hook did nothing"
+def sampled(modality: str, *nodes: Node) -> State:
+    """Three rows made with these methods, which hold to what they must. Errors: `Refused`; `AssertionError`."""
+    what, setting = " + ".join(f"{node.family} {node.kind}" for node in nodes), Setting.of(nodes)
+    case = _case(modality, setting.paths())
+    made = _made(case, setting, [0, 1, 2])
+    for stream in made.streams.values():
+        assert stream.values.isfinite().all(), f"{what}: not finite"
+    if not {node.kind for node in nodes} & OF_A_BATCH:
+        alone = _made(case, setting, [1])
+        for stream, own in ((made[key], alone[key]) for key in made.streams):
+            valid = own.mask[0]
+            apart = (own.values[0][valid] - stream.values[1, : len(valid)][valid]).abs().amax(-1)
+            near = apart <= TOGETHER * (1 + own.values[0][valid].abs().amax(-1))
+            discrete = not isinstance(setting.paths(), GaussianPath)
+            assert near.float().mean() >= (1 - TIES if discrete else 1), (
+                f"{what}: a row alone is {float(apart.max()):.3g} from itself in a batch"
+            )
+    for node in nodes:
+        if node.family in CHANGING and node.kind not in IDLE and frozenset(each.kind for each in nodes) not in TOUCHLESS:
+            without = _made(case, replace(setting, **{node.family: None, "path": setting.paths()}), [0, 1, 2])
+            assert any(not torch.equal(made[key].values, without[key].values) for key in made.streams), f"{what}: {node.kind} did nothing"
+    case.tokenizer.decode(made)
     return made
 
 
-def _spec(denoiser: Denoiser, name: str) -> StreamSpec:
-    return next(spec for spec in denoiser.specs if spec.name == name)
+def _case(modality: str, path: NoisePath) -> Case:
+    return case_of(modality, "" if isinstance(path, GaussianPath) else path.kind)
 
 
-def verdict(modality: str, family: type[Node], node: type[Node]) -> str:
-    """`✓ n` requests tried and held, or why the method is not for this modality."""
-    held = 0
-    for denoiser, request in trials(modality, family, node):
-        case_of(modality).tokenizer.decode(try_out(denoiser, request))
-        held += 1
-    return f"✓ {held}" if held else "one stream"
+def _made(case: Case, setting: Setting, rows: Sequence[int]) -> State:
+    """The rows of a setting. Errors: `Refused`."""
+    denoiser = case.denoiser(setting.paths())
+    sampling = Sampling(
+        steps=STEPS,
+        schedule=setting.schedule or Uniform(),
+        solver=setting.solver or _solver(denoiser),
+        guidance=setting.guidance or Sampling().guidance,
+        hooks=(setting.hook,) if setting.hook else (),
+        corrections=(setting.correction,) if setting.correction else (),
+    )
+    others = {other: case.denoiser(setting.paths(), seed=1) for other in sampling.guidance.models()}
+    generator = RowGenerator(denoiser, sampling, False, others)
+    seeds = torch.tensor([SEEDS[row] for row in rows])
+    asked = [case.asked[row] for row in rows]
+    try:
+        if setting.editor is None:
+            edit = Edit(_layout(case, rows))
+        else:
+            edit = setting.editor.edit(case.tokenizer, [case.samples[row] for row in rows], seeds, generator, asked)
+        known = edit.known or Known()
+        if setting.correction is not None and not known.measured:
+            known = replace(known, measured=_measured(case, setting.correction, rows))
+        generator = generator if not edit.noised else RowGenerator(denoiser, sampling, True, others)
+        made = gathered(list(generator.stream(edit.state, asked, edit.begin, known, edit.sampling)), edit.state).state
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    for key, stream in made.streams.items():
+        given = edit.state[key]
+        assert torch.equal(stream.values[given.keep], given.values[given.keep]), "what is kept has changed"
+    return made
+
+
+def _layout(case: Case, rows: Sequence[int]) -> State:
+    """Room for rows as large as the samples are, so that what is measured of those fits; streams that are always given, given."""
+    state = case.tokenizer.encode([case.samples[row] for row in rows])
+    state = State.of(state.streams, [SEEDS[row] for row in rows])
+    return state.with_values({spec.name: torch.zeros_like(state[spec.name].values) for spec in case.tokenizer.specs if not spec.given})
+
+
+def _solver(denoiser: Denoiser) -> Solver:
+    """The plain one of the paths' kind."""
+    paths = [denoiser.path(spec.name) for spec in denoiser.specs]
+    plain = [DDIM(), *(node for node in methods()["solver"] if isinstance(node, Solver))]
+    return next(solver for solver in plain if not any(solver.supports(path) for path in paths))
+
+
+def _measured(case: Case, correction: Correction, rows: Sequence[int]) -> dict[str, dict[str, torch.Tensor]]:
+    """Half of each sample, measured: what no prediction is by itself."""
+    measurement = getattr(correction, "measurement", None)
+    if not correction.measures or measurement is None:
+        return {}
+    state = case.tokenizer.encode([case.samples[row] for row in rows])
+    found: dict[str, dict[str, torch.Tensor]] = {}
+    for spec in case.tokenizer.specs:
+        if measurement.measures(spec):
+            if measurement.refuses(spec):
+                raise Refused(f"{measurement.refuses(spec)} (correction '{correction.kind}')")
+            found[spec.name] = {"y": measurement.apply(0.5 * state[spec.name].values, Layout.of(state[spec.name], spec))}
+    return found
+
+
+def trained(modality: str, *nodes: Node) -> None:
+    """The loss of a batch with all of them: finite, with a gradient, and (where rows are independent) each row's as alone.
+
+    Errors: `Refused`; `AssertionError`.
+    """
+    what, parts = " + ".join(f"{node.family} {node.kind}" for node in nodes), {FIELDS.get(node.family, node.family): node for node in nodes}
+    path: Any = parts.get("path", Setting().paths())
+    case = _case(modality, path)
+    denoiser = case.denoiser(path).requires_grad_(True)
+    try:
+        objective = Objective(**({"path": path, "prediction": prediction_on(path)} | parts))
+        refusals = objective.refusals(denoiser.specs)
+    except ValidationError as error:
+        raise Refused("; ".join(each["msg"] for each in error.errors())) from error
+    if refusals:
+        raise Refused("; ".join(refusals))
+    clean = State.of(case.tokenizer.encode(case.samples[:4]).streams, [11, 12, 13, 14])
+    asked = case.asked[:4]
+    losses = objective.loss(denoiser, clean, denoiser.conditions(asked), 3)
+    assert losses.isfinite().all(), f"{what}: not finite"
+    losses.sum().backward()
+    assert any(weight.grad is not None and weight.grad.abs().max() > 0 for weight in denoiser.parameters()), f"{what}: nothing is learnt"
+    if not {node.kind for node in nodes} & OF_A_BATCH:
+        alone = objective.loss(denoiser, clean.select([2]), denoiser.conditions(asked[2:3]), 3)
+        torch.testing.assert_close(alone[0], losses[2], atol=1e-4, rtol=1e-3)
+
+
+def neutral(modality: str, node: type[Node]) -> None:
+    """With its neutral settings a method changes nothing, bit for bit. Errors: `Refused`; `AssertionError`."""
+    still = node.model_validate({"kind": node.kind, **node.example, **(node.neutral or {})}, context={"components": KNOWN})
+    setting = Setting.of([still]) if node.family in SAMPLING else Setting()
+    path = setting.paths()
+    case = _case(modality, path)
+    if node.family in SAMPLING:
+        plain = _made(case, replace(setting, **{node.family: None, "path": path, "editor": None}), [0, 1, 2])
+        same = _made(case, setting, [0, 1, 2])
+        assert all(torch.equal(plain[key].values, same[key].values) for key in plain.streams), f"{node.kind} {node.neutral} is not neutral"
+        return
+    denoiser, prediction = case.denoiser(path), prediction_on(path)
+    clean = State.of(case.tokenizer.encode(case.samples[:4]).streams, [11, 12, 13, 14])
+    condition = denoiser.conditions(case.asked[:4])
+    plain, same = (
+        Objective(path=path, prediction=prediction, **parts).loss(denoiser, clean, condition, 3)
+        for parts in ({}, {FIELDS.get(node.family, node.family): still})
+    )
+    assert torch.equal(plain, same), f"{node.kind} {node.neutral} is not neutral"
+
+
+def verdict(modality: str, *nodes: Node) -> str:
+    """`works`, or `refused: …`. Errors: `AssertionError` where a law is broken, or a method does nothing."""
+    try:
+        (sampled if all(node.family in SAMPLING for node in nodes) else trained)(modality, *nodes)
+    except Refused as refusal:
+        return f"refused: {' '.join(str(refusal).split())}"
+    return "works"
 
 
 def page() -> str:
@@ -197,16 +329,24 @@ def page() -> str:
     lines = [
         "# What works with what",
         "",
-        "Made by `python tests/every_method.py`, which tries each cell; `make test` tries them again. A cell says how many requests were",
-        "sampled there (a solver: one a noise path that it supports; an editor: one a region or stream). In each, rows alone are as in",
-        "their batch, kept tokens come back bit for bit, a hook has done something, and the result decodes. No plugin has code for any",
-        "of these methods. *one stream*: the method is about several.",
+        "Made by `python tests/every_method.py`, which tries each cell; `make test` tries them again. ✓: rows alone are as in their batch,",
+        "kept tokens come back bit for bit, guidance, hooks and corrections have changed something, and the result decodes. A number: the",
+        "program refuses it there before anything is made, for the reason below. No plugin has code for any of these methods. Paths of a",
+        "vocabulary or of bits, and their solvers, are tried on each modality's tokens through `levels` and `bits`. Each pair of methods:",
+        "[methods/pairs.md](methods/pairs.md); what each method is: [methods/catalogue.md](methods/catalogue.md).",
         "",
         "| method | " + " | ".join(names) + " |",
         "|---|" + "---|" * len(names),
     ]
-    for family, node in methods():
-        lines.append(f"| {family.family} `{node.kind}` | " + " | ".join(verdict(name, family, node) for name in names) + " |")
+    reasons: dict[str, int] = {}
+    for family, nodes in methods().items():
+        for node in sorted(nodes, key=lambda node: node.kind):
+            cells = []
+            for name in names:
+                said = verdict(name, node)
+                cells.append("✓" if said == "works" else str(reasons.setdefault(said.removeprefix("refused: "), len(reasons) + 1)))
+            lines.append(f"| {family} `{node.kind}` | " + " | ".join(cells) + " |")
+    lines += ["", *(f"{number}. {reason}" for reason, number in reasons.items())]
     return "\n".join(lines) + "\n"
 
 

@@ -61,7 +61,7 @@ def test_the_hooks_are_documented_as_they_are() -> None:
         assert f"`{hook.__name__}({arguments})`" in text
 
 
-@pytest.mark.parametrize("file", ["README.md", *(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))])
+@pytest.mark.parametrize("file", ["README.md", *(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))])
 def test_links_lead_somewhere(file: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / file).read_text()):
         if "://" not in target:

@@ -114,7 +114,7 @@ class Engine:
     def _check(self, request: Request) -> None:
         paths = {spec.name: self.denoiser.path(spec.name) for spec in self.denoiser.specs}
         backbone, guidance = self.denoiser.backbone, request.sampling.guidance
-        refusals = request.sampling.refusals(paths, backbone.sites, type(backbone).__name__, request.null is not None)
+        refusals = request.sampling.refusals(self.denoiser.specs, paths, backbone.sites, type(backbone).__name__, request.null is not None)
         for name in guidance.models():
             if name not in self.denoisers or name not in request.beside:
                 known = sorted(set(self.denoisers) & set(request.beside)) or "none besides the main one"
@@ -193,7 +193,7 @@ class Engine:
         """The tokens that rows begin with: prior, clean ones noised to the first time, or (inverted) clean ones."""
         clean = stream.values if request.begin < 1 or request.inverted else torch.zeros_like(stream.values)
         first = (times[:, -1] if request.inverted else times[:, 0]).float().to(noise.device)[..., None]
-        return path.corrupt(clean, torch.zeros_like(noise) if request.inverted else noise, first)
+        return path.corrupt(clean, torch.zeros_like(noise) if request.inverted else noise, first) * stream.mask[..., None]
 
     def _named(self, request: Request) -> dict[str, Condition]:
         null = {} if request.null is None else {"null": request.null}
@@ -220,7 +220,7 @@ class Engine:
     def step(self) -> list[Finished]:
         """Move every row by one step of its own; the rows that this finished."""
         self._admit()
-        walks = {key: Walk(lane, self.denoiser, self._tally) for key, lane in self._lanes.items()}
+        walks = {key: Walk(lane, self.denoiser, self._tally, self.store) for key, lane in self._lanes.items()}
         while asking := [walk for walk in walks.values() if walk.queries]:
             for walk, answer in zip(asking, self._answer(asking), strict=True):
                 walk.send(answer)
@@ -262,11 +262,13 @@ class Engine:
     def _tally(self, method: str) -> Tally:
         return self.tallies.setdefault(method, Tally())
 
-    def _answer(self, walks: "Sequence[Walk]") -> list[dict[str, Tensor]]:
+    def _answer(self, walks: "Sequence[Walk]") -> list[Mapping[str, Tensor]]:
         """The guided, corrected prediction of the clean tokens for each walk's queries, all branches in one batch."""
         moments = [walk.moment() for walk in walks]
         plans = [list(walk.lane.sampling.guidance.plan(moment)) for walk, moment in zip(walks, moments, strict=True)]
         found: list[dict[str, dict[str, Tensor]]] = [{} for _ in walks]
+        # Who cannot say what to ask before knowing where the tokens are begins with the second round.
+        plans = [plan or self._further(walk, moment, plan, {}) for walk, moment, plan in zip(walks, moments, plans, strict=True)]
         asking = list(plans)
         while any(asking):
             parts = [Part(walk, branch, walk.rows(branch)) for walk, branches in zip(walks, asking, strict=True) for branch in branches]
@@ -274,8 +276,7 @@ class Engine:
             for walk, mine in zip(walks, found, strict=True):
                 mine |= {name: prediction for (who, name), prediction in predictions.items() if who == id(walk)}
             asking = [self._further(*each) for each in zip(walks, moments, plans, found, strict=True)]
-            for plan, more in zip(plans, asking, strict=True):
-                plan += more
+            plans = [plan + more for plan, more in zip(plans, asking, strict=True)]
         answers = []
         for walk, moment, plan, mine in zip(walks, moments, plans, found, strict=True):
             with torch.set_grad_enabled(walk.gradient):

@@ -53,6 +53,9 @@ class _Timer:
         if isinstance(event, Stage):
             self.write()
             self._stage = event.name
+        elif isinstance(event, Step) and event.done == event.total and event.stage == "latents":
+            self.write()
+            self._stage = "denoiser"  # what is built from here on is for it
 
     def write(self) -> None:
         now = time.perf_counter()

@@ -158,6 +158,8 @@ def debian_tar(path: Path) -> tarfile.TarFile:
         name, size = content[at : at + 16].decode("ascii", "replace").strip(" /"), content[at + 48 : at + 58]
         if not size.strip().isdigit():
             break
+        if at + 60 + int(size) > len(content):
+            raise DamagedFile(f"{path} is truncated: '{name}' in it has {int(size):,} bytes, {len(content) - at - 60:,} of them are there")
         if name.startswith("data.tar"):
             try:
                 return tarfile.open(fileobj=io.BytesIO(content[at + 60 : at + 60 + int(size)]))

@@ -26,6 +26,7 @@ class RowGenerator:
     def __init__(self, denoiser: Denoiser, sampling: Sampling, noised: bool, others: Mapping[str, Denoiser] | None = None) -> None:
         self.denoiser, self.sampling, self.noised, self.others = denoiser, sampling, noised, dict(others or {})
         self.engine = Engine(denoiser, sampling.batch, others=self.others)
+        self._finished: dict[int, Finished] = {}
 
     @torch.no_grad()
     def stream(
@@ -49,6 +50,9 @@ class RowGenerator:
             raise ValueError(f"{len(conditions)} conditions were given for {len(state)} rows: give one each, {{}} asks nothing")
         sampling = sampling or self.sampling
         variants = sampling.guidance.variants()
+        refusals = list(sampling.guidance.unknown(list(self.denoiser.conditions.named)))
+        if refusals:
+            raise ValueError("; ".join(refusals))
         named = {name: self._conditions(each, conditions, variants) for name, each in {"main": self.denoiser, **self.others}.items()}
         main = named.pop("main")
         request = Request(
@@ -56,12 +60,17 @@ class RowGenerator:
             known or Known(), main, named,
         )  # fmt: skip
         rows = self.engine.add(request)
+        awaited = set(rows)
         try:
-            for done in self.engine.stream():
-                yield replace(done, row=done.row - rows[0])
+            while awaited:  # other streams' rows move and finish in the same steps
+                self._finished |= {done.row: done for done in self.engine.step()}
+                for row in sorted(awaited & self._finished.keys()):
+                    awaited.remove(row)
+                    yield replace(self._finished.pop(row), row=row - rows[0])
         finally:
-            for row in rows:  # whoever stops listening does not want the rest
+            for row in awaited:  # whoever stops listening does not want the rest
                 self.engine.cancel(row)
+                self._finished.pop(row, None)
 
     def _conditions(
         self, denoiser: Denoiser, conditions: Sequence[Mapping[str, Any]], variants: Mapping[str, Variant]

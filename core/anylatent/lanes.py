@@ -9,8 +9,11 @@ import torch
 from anylatent.condition import Condition
 from anylatent.denoiser import Denoiser
 from anylatent.guidance.base import Branch
+from anylatent.guidance.none import Unguided
+from anylatent.hooks.base import Store
 from anylatent.moment import Here, Moment
 from anylatent.moves import moved
+from anylatent.nn.sites import Site
 from anylatent.sampling import Sampling
 from anylatent.solvers.base import Memory, Move, Query, Steps
 from anylatent.spec import StreamSpec
@@ -69,15 +72,6 @@ class Lane:
         """Which step of its times each row is in: inverted rows go through them from the last to the first."""
         return self.steps - 1 - self.step if self.manner.inverted else self.step
 
-    def between(self, stream: str) -> tuple[Float[Tensor, "rows #tokens 1"], Float[Tensor, "rows #tokens 1"]]:
-        """The two times of each row's step, in the order of its times."""
-        times, place = self.times[stream], self.place()
-        return at(times, place)[..., None], at(times, place + 1)[..., None]
-
-    def ends(self, stream: str) -> Float[Tensor, "rows #tokens 1"]:
-        """The time at which each row's step arrives."""
-        return self.between(stream)[0 if self.manner.inverted else 1]
-
 
 _PARTS = [part.name for part in fields(Lane) if part.name != "manner"]
 
@@ -85,8 +79,8 @@ _PARTS = [part.name for part in fields(Lane) if part.name != "manner"]
 class Walk:
     """One lane on its way through one step: a solver's generator a stream, and what they ask for now."""
 
-    def __init__(self, lane: Lane, denoiser: Denoiser, tally: Callable[[str], Tally]) -> None:
-        self.lane, self.denoiser, self._tally = lane, denoiser, tally
+    def __init__(self, lane: Lane, denoiser: Denoiser, tally: Callable[[str], Tally], store: Store) -> None:
+        self.lane, self.denoiser, self._tally, self._store = lane, denoiser, tally, store
         self.queries: dict[str, Query] = {}
         self.values = {name: stream.values for name, stream in lane.state.streams.items()}
         self.memory: dict[str, Memory] = {}
@@ -95,6 +89,8 @@ class Walk:
         """Whether predictions are differentiated by the tokens they are made from."""
         self._steps: dict[str, Steps] = {}
         self._asked: dict[str, Query] = {}
+        self._rows, self._place = torch.arange(len(lane), device=lane.state.device), lane.place()
+        self._between = {name: (self._at(times)[..., None], self._at(times, 1)[..., None]) for name, times in lane.times.items()}
         for spec in denoiser.specs:
             self._steps[spec.name] = moved(
                 lane.sampling.solver_of(spec.name),
@@ -109,14 +105,21 @@ class Walk:
 
     def _move(self, spec: StreamSpec) -> Move:
         lane, name, path = self.lane, spec.name, self.denoiser.path(spec.name)
-        t, s = lane.between(name)
 
         def noise(draw: int) -> Tensor:
             if draw == 0 and name in lane.recorded:
-                return at(lane.recorded[name], lane.place())
+                return self._at(lane.recorded[name])
             return path.prior(spec, lane.state.noise(name, lane.step, draw), lane.state[name].mask)
 
-        return Move(path, t, s, lane.place(), at(lane.tables[name], lane.place()), noise)
+        return Move(path, *self._between[name], self._place, self._at(lane.tables[name]), noise)
+
+    def _at(self, table: Float[Tensor, "rows steps *rest"], ahead: int = 0) -> Float[Tensor, "rows *rest"]:
+        """Each row's entry of its own step."""
+        return table[self._rows, self._place + ahead if ahead else self._place]
+
+    def _ends(self, name: str) -> Float[Tensor, "rows #tokens 1"]:
+        """The time at which each row's step arrives."""
+        return self._between[name][0 if self.lane.manner.inverted else 1]
 
     def _advance(self, name: str, answer: Tensor | None) -> None:
         try:
@@ -127,7 +130,7 @@ class Walk:
 
     def _ask(self) -> None:
         """Where a stream has nothing to ask any more, the others see it where it has arrived."""
-        self._asked = {name: self.queries.get(name) or Query(x, self.lane.ends(name)) for name, x in self.values.items()}
+        self._asked = {name: self.queries.get(name) or Query(x, self._ends(name)) for name, x in self.values.items()}
         if self.gradient:
             self._asked = {name: replace(query, x=query.x.detach().requires_grad_()) for name, query in self._asked.items()}
 
@@ -192,18 +195,31 @@ class Walk:
         def count(name: str, rows: Tensor, amount: float = 1.0) -> None:
             tally(kind).add(name, lane.state.rows[rows], amount)
 
+        def noted(name: str, site: Site, branch: str) -> dict[int, Tensor]:
+            found = ((index, self._store.item(name, site, (row, branch))) for index, row in enumerate(lane.state.rows.tolist()))
+            return {index: self._share(spec, index, item) for index, item in found if item is not None}
+
         return Here(
             spec, self.denoiser.path(spec.name), query.x, query.t, stream.mask, stream.keep, stream.positions, moment, self.asking(),
-            lane.measured.get(spec.name, {}), dict(self.recall.get(method, {}).get(spec.name, {})), count,
+            self._ends(spec.name), lane.measured.get(spec.name, {}), dict(self.recall.get(method, {}).get(spec.name, {})), count, noted,
         )  # fmt: skip
+
+    def _share(self, spec: StreamSpec, row: int, item: Float[Tensor, "tokens width"]) -> Float[Tensor, "own width"]:
+        """A stream's own of a row's valid tokens at a site: prepended ones come first, then all streams in order, this one's among them."""
+        sizes = [int(self.lane.state[other.name].mask[row].sum()) for other in self.denoiser.specs]
+        place = [other.name for other in self.denoiser.specs].index(spec.name)
+        last = len(item) - sum(sizes[place + 1 :])
+        return item[last - sizes[place] : last]
 
     def heres(self, moment: Moment) -> dict[str, Here]:
         """What the guidance is told of each stream."""
         return {spec.name: self.here("guidance", self.lane.sampling.guidance.kind, spec, moment) for spec in self.denoiser.specs}
 
-    def combine(self, predictions: Mapping[str, Mapping[str, Tensor]], moment: Moment, branches: Sequence[Branch]) -> dict[str, Tensor]:
+    def combine(self, predictions: Mapping[str, Mapping[str, Tensor]], moment: Moment, branches: Sequence[Branch]) -> Mapping[str, Tensor]:
         """Guidance and corrections, a stream; a branch has no say in the streams that it does without."""
         out, sampling = {}, self.lane.sampling
+        if type(sampling.guidance) is Unguided and not sampling.corrections:
+            return predictions["asked"]
         for spec in self.denoiser.specs:
             mine = {
                 branch.name: predictions[branch.name][spec.name]
@@ -237,7 +253,7 @@ class Walk:
             held = (stream.keep | (stream.time == 1))[..., None]
             values[name] = torch.where(held, lane.given[name], x) * stream.mask[..., None]
         for name, trail in lane.trail.items():
-            trail[torch.arange(len(lane), device=trail.device), lane.step + 1] = values[name]
+            trail[self._rows, lane.step + 1] = values[name]
         return replace(lane, state=lane.state.with_values(values), memory=self.memory, recall=self.recall, step=lane.step + 1)
 
 
@@ -278,11 +294,6 @@ class Part:
         like = self.walk.values[name]
         x = x[:, : like.shape[1]]
         return x if self.whole else torch.zeros_like(like).index_copy(0, self.index, x)
-
-
-def at(table: Float[Tensor, "rows steps *rest"], step: Int[Tensor, " rows"]) -> Float[Tensor, "rows *rest"]:
-    """Each row's entry of its own step."""
-    return table[torch.arange(len(step), device=step.device), step]
 
 
 def _wide(rows: Bool[Tensor, " rows"], like: Tensor) -> Tensor:

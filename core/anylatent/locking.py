@@ -17,7 +17,8 @@ class InUse(ValueError):
 class FolderLock:
     """The right to work in a folder, for one process; within it, as often as it likes.
 
-    A lock of the kernel on `.lock`: it goes with its process, however that ends, so that nothing stale is ever left behind.
+    A lock of the kernel on `.lock`, which is there while it is held: it goes with its process, however that ends, so that a file
+    that a killed one left behind locks nobody out.
     Where the file system (or the system) has no such locks, everyone is let in.
     """
 
@@ -36,6 +37,7 @@ class FolderLock:
         finally:
             self._depth -= 1
             if self._depth == 0 and self._file is not None:
+                self.path.unlink(missing_ok=True)
                 self._file.close()
                 self._file = None
 
@@ -44,15 +46,19 @@ class FolderLock:
             import fcntl
         except ImportError:  # no locks of this kind on this system
             return None
-        file: Any = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 (held open: the lock lives as long as it does)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            text = _holder(file)
-            file.close()
-            raise InUse(f"{self.path.parent} is being worked on by {text}: wait for it, stop it, or choose another folder") from None
-        except OSError:
-            return file
+        while True:
+            file: Any = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 (held open: the lock lives as long as it does)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                text = _holder(file)
+                file.close()
+                raise InUse(f"{self.path.parent} is being worked on by {text}: wait for it, stop it, or choose another folder") from None
+            except OSError:
+                return file
+            if self.path.exists() and os.path.samestat(self.path.stat(), os.fstat(file.fileno())):
+                break
+            file.close()  # whoever held it has just left and removed it
         file.seek(0)
         file.truncate()
         json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}, file)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from anylatent.nn.sites import Site
 from anylatent.paths.base import Path
 from anylatent.spec import StreamSpec
 from anylatent.types import Bool, Float, Int, Tensor
@@ -35,6 +36,10 @@ class Here:
     positions: Float[Tensor, "rows tokens axes"]
     moment: Moment
     rows: Bool[Tensor, " rows"]
+    s: Float[Tensor, "rows #tokens 1"] | None = None
+    """The time at which the rows' step ends, if they are in one."""
     measured: Mapping[str, Tensor] = field(default_factory=dict)
     memory: dict[str, Tensor] = field(default_factory=dict)
     count: Callable[[str, Tensor, float], None] = lambda name, rows, amount=1.0: None
+    noted: Callable[[str, Site, str], dict[int, Tensor]] = lambda name, site, branch: {}
+    """What hooks wrote under a name at a site in a branch `(valid tokens, K)`, by row index, where it is still there."""

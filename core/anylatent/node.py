@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 class Spec(BaseModel):
     """Numbers and names, frozen: equal by value; unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, ser_json_inf_nan="constants")
 
     def key(self) -> str:
         """This as canonical JSON: equal for equal values, in any process."""
@@ -29,6 +29,14 @@ class Node(Spec):
 
     family: ClassVar[str] = ""
     kind: ClassVar[str] = ""
+    example: ClassVar[Mapping[str, Any]] = {}
+    """Fields of one that is at work, where the defaults are not: what the catalogue shows and the tests of pairs try."""
+    neutral: ClassVar[Mapping[str, Any] | None] = None
+    """Fields with which it changes nothing, bit for bit, if there are any."""
+    python_only: ClassVar[bool] = False
+    """Whether it holds something that no recipe can say (a function, a matrix)."""
+    systems: ClassVar[tuple[str, ...]] = ()
+    """Published systems that it expresses: "NAME (arXiv id)"."""
 
     def __init_subclass__(cls, family: str = "", kind: str = "", **options: Any) -> None:
         super().__init_subclass__(**options)

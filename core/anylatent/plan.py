@@ -119,12 +119,9 @@ def _denoiser(plan: Plan, tokenizer: Tokenizer, train: Dataset) -> None:
 def _conflicts(plan: Plan, denoiser: Denoiser, tokenizer: Tokenizer) -> Iterator[str]:
     recipe = plan.recipe
     paths = {spec.name: denoiser.path(spec.name) for spec in denoiser.specs}
-    yield from recipe.sample.refusals(paths, denoiser.backbone.sites, recipe.denoiser.kind, bool(recipe.conditions))
-    yield from (
-        f"there is no stream '{name}' for the objective: the tokenizer makes {sorted(paths)}"
-        for name in recipe.objective.streams
-        if name not in paths
-    )
+    yield from recipe.sample.refusals(denoiser.specs, paths, denoiser.backbone.sites, recipe.denoiser.kind, bool(recipe.conditions))
+    yield from recipe.objective.refusals(denoiser.specs)
+    yield from recipe.sample.guidance.unknown(recipe.conditions)
     for metric in recipe.evaluate:
         yield from metric.refusals(recipe.modality, tokenizer)
         if recipe.sample.count < metric.min_n:

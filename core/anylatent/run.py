@@ -26,7 +26,7 @@ from anylatent.guidance.base import Guidance
 from anylatent.guidance.classifier_free import ClassifierFree
 from anylatent.known import Known
 from anylatent.locking import FolderLock
-from anylatent.metrics.base import Evidence, Measure, TooFewSamples
+from anylatent.metrics.base import Evidence, Measure, Metric, TooFewSamples
 from anylatent.nn.kernels import linear_kernel
 from anylatent.plan import make_plan
 from anylatent.random import seed_of, uniform
@@ -293,16 +293,17 @@ class Run:
         seeds = torch.arange(sampling.seed, sampling.seed + sampling.count)
         asked = [{} for _ in range(sampling.count)] if condition is None else self._asked(condition, seeds)
         edit = editor.edit(self.tokenizer, given, seeds, self._generator(sampling, weights), asked)
-        made = _watched(self._making(edit.state, asked, edit.sampling or sampling, weights, edit.begin, edit.known), watch)
+        made = _watched(self._making(edit.state, asked, edit.sampling or sampling, weights, edit.begin, edit.known, edit.noised), watch)
         return replace(made, samples=editor.finish(made.samples, given))
 
     def generator(self, weights: str = "", **changes: Any) -> RowGenerator:
         """What makes rows of any start state, and stays ready: for a policy, or a metric that needs one. `changes`: of `Sampling`."""
         return self._generator(self._sampling(None, None, None, None, changes), weights)
 
-    def _generator(self, sampling: Sampling, weights: str) -> RowGenerator:
+    def _generator(self, sampling: Sampling, weights: str, noised: bool | None = None) -> RowGenerator:
         others = {name: self._other(name) for name in sampling.guidance.models()}
-        return RowGenerator(self.denoiser(weights), sampling, not self.recipe.objective.completes, others)
+        noised = not self.recipe.objective.completes if noised is None else noised
+        return RowGenerator(self.denoiser(weights), sampling, noised, others)
 
     def _other(self, name: str) -> Denoiser:
         """A denoiser that guidance names: weights of this run, `WEIGHTS@STEP` of one of its checkpoints, or another run's folder."""
@@ -367,9 +368,10 @@ class Run:
         weights: str,
         begin: float = 1.0,
         known: Known | None = None,
+        noised: bool | None = None,
     ) -> Generator[Event, None, Samples]:
         started = time.perf_counter()
-        generator = self._generator(sampling, weights)
+        generator = self._generator(sampling, weights, noised)
         yield Stage("sample", sampling.count)
         finished = []
         for done in generator.stream(state, asked, begin, known):
@@ -393,8 +395,8 @@ class Run:
 
     # --- judging and showing -----------------------------------------------------------------------------------
 
-    def evaluate(self, made: Samples | None = None) -> list[Measure]:
-        """The recipe's metrics on `made` (or on fresh samples as the recipe asks), written to `evaluation.json`."""
+    def evaluate(self, made: Samples | None = None, metrics: Sequence[Metric] = ()) -> list[Measure]:
+        """Metrics (the recipe's) on `made` (or on fresh samples as the recipe asks); the recipe's are written to `evaluation.json`."""
         made = made or self.sample()
         evidence = Evidence(
             self.recipe.modality,
@@ -408,13 +410,14 @@ class Run:
             self.generator(),
         )
         measures: list[Measure] = []
-        for metric in self.recipe.evaluate:
+        for metric in metrics or self.recipe.evaluate:
             try:
                 metric.require(len(made))
                 measures += metric.compute(evidence)
             except TooFewSamples as error:
                 measures.append(Measure(metric.kind, float("nan"), float("nan"), float("nan"), len(made), "neither", note=str(error)))
-        files.write_json(self.folder / "evaluation.json", [vars(measure) for measure in measures])
+        if not metrics:
+            files.write_json(self.folder / "evaluation.json", [measure.written() for measure in measures])
         return measures
 
     def __repr__(self) -> str:

@@ -1,6 +1,6 @@
 """How samples are made: the numbers of a request."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from pydantic import Field
 
@@ -13,6 +13,7 @@ from anylatent.paths.base import Path
 from anylatent.schedules import Schedule, Uniform
 from anylatent.solvers.base import Solver
 from anylatent.solvers.dpmpp import DPMpp2M
+from anylatent.spec import StreamSpec
 
 
 class StreamSampling(Node):
@@ -43,11 +44,15 @@ class Sampling(Node):
     def schedule_of(self, stream: str) -> Schedule:
         return self.streams.get(stream, StreamSampling()).schedule or self.schedule
 
-    def refusals(self, paths: Mapping[str, Path], sites: Collection[str], backbone: str, conditions: bool) -> list[str]:
-        """Why these methods cannot sample a denoiser with these paths by stream, these sites, and conditions or none."""
+    def refusals(
+        self, specs: Sequence[StreamSpec], paths: Mapping[str, Path], sites: Collection[str], backbone: str, conditions: bool
+    ) -> list[str]:
+        """Why these methods cannot sample a denoiser of these streams and their paths, with these sites, and conditions or none."""
         found = [f"there is no stream '{name}': the tokenizer makes {sorted(paths)}" for name in self.streams if name not in paths]
         for stream, path in paths.items():
             found += filter(None, [self.solver_of(stream).supports(path)])
+            spec = next(spec for spec in specs if spec.name == stream)
+            found += filter(None, [self.schedule_of(stream).refuses(spec)])
             try:
                 self.schedule_of(stream).times(self.steps, path)
             except ValueError as error:
@@ -63,8 +68,14 @@ class Sampling(Node):
                 for other in self.hooks
                 if other.kind in hook.conflicts
             ]
+        found += [
+            f"guidance '{self.guidance.kind}' perturbs by the hook '{hook.kind}', which the request has in every branch: leave one out"
+            for hook in self.guidance.hooks()
+            if hook.kind in {other.kind for other in self.hooks}
+        ]
         if len({hook.kind for hook in self.hooks}) < len(self.hooks):
             found.append("a hook is named twice in `hooks`: once is enough")
+        found += filter(None, [self.guidance.refuses(specs)])
         absent = set(self.guidance.streams())
         if absent - set(paths):
             found.append(

@@ -22,12 +22,12 @@ def write_report(run: Run) -> Path:
 def facts_of(run: Run) -> ReportFacts:
     """What the report of this run says."""
     recipe, folder = run.recipe, run.folder
-    measures = [Measure(**measure) for measure in _json(folder / "evaluation.json", [])]
+    measures = [Measure.read(measure) for measure in _json(folder / "evaluation.json", [])]
     receipts = _json(folder / "samples" / "receipts.json", {})
     sampled = receipts.pop("seconds", None)
     timings = dict(_json(folder / "timings.json", {}))
     count, data = recipe.sample.count, recipe.modality.data
-    summary = f"The denoiser {recipe.denoiser.kind} on tokens of {recipe.tokenizer.kind}, trained on {data.kind}."
+    summary = f"Denoiser “{recipe.denoiser.kind}” over tokens of “{recipe.tokenizer.kind}”, trained on “{data.kind}”."
     return ReportFacts(
         title=recipe.name or folder.name,
         recipe=recipes.dump(recipe),
@@ -43,7 +43,8 @@ def facts_of(run: Run) -> ReportFacts:
         ],
         problems=list(_problems(run, measures, receipts)),
         sections=[Section(title, html) for title, html in _sections(run)],
-        shell=f"anylatent run recipe.yaml --out {folder}\nanylatent sample {folder} --count {count} --seed {recipe.sample.seed}",
+        shell=f"anylatent run {folder / 'recipe.yaml'} --out {folder.with_name(folder.name + '-again')}\n"
+        f"anylatent sample {folder} --count {count} --seed {recipe.sample.seed}",
         python=f'import anylatent\n\nrun = anylatent.load("{folder}")\nmade = run.sample({count}, seed={recipe.sample.seed})',
         made=f"anylatent {_json(folder / 'environment.json', {}).get('packages', {}).get('anylatent', '')}",
     )

@@ -21,13 +21,14 @@ Axes = tuple[AxisSpec, ...] | Mapping[str, Any]
 class StreamSpec(Spec):
     """One kind of token.
 
-    `width` is the number of channels C of a continuous stream, or the vocabulary size of a categorical one (whose
-    values are one-hot or probabilities, so that every stream is `(B, N, width)`). `axes` may be empty: a pure set.
-    `order` says what a permutation of the tokens means; for a `set` permutation equivariance is tested.
+    `width` is the number of channels C of a continuous stream, the vocabulary size of a categorical one (whose values are
+    one-hot or probabilities), or the number of bits of a binary one (0, 1 or the probability of 1), so that every stream is
+    `(B, N, width)`. With the prior `mask` the vocabulary's last entry is the mask, which no clean token is. `axes` may be
+    empty: a pure set. `order` says what a permutation of the tokens means; for a `set` permutation equivariance is tested.
     """
 
     name: str
-    kind: Literal["continuous", "categorical"] = "continuous"
+    kind: Literal["continuous", "categorical", "binary"] = "continuous"
     width: int
     axes: tuple[AxisSpec, ...] = ()
     order: Literal["grid", "sequence", "set"] = "grid"

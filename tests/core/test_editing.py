@@ -1,8 +1,11 @@
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 import torch
 
 from anylatent.editing.masked_completion import MaskedCompletion
-from anylatent.spec import AxisSpec
+from anylatent.spec import AxisSpec, StreamSpec
 from anylatent.state import State, Stream
 from anylatent.testing import EditorCase, EditorContract, TokenizerCase
 from anylatent.tokenizers.autoencoder import AutoencoderConfig
@@ -86,6 +89,58 @@ def test_a_row_is_kept_alike_beside_longer_ones() -> None:
 def test_what_would_edit_nothing_is_refused(editor, tokenizer, samples, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         editor.start(tokenizer, samples, torch.arange(4))
+
+
+class Acting(Tokenizer):
+    """An observation, that is always given, and actions on an axis of their own."""
+
+    specs = (
+        StreamSpec(name="seen", width=2, order="grid", axes=(X,), given=True),
+        StreamSpec(name="acts", width=1, order="grid", axes=(Y,)),
+    )
+
+    def encode(self, samples: Sequence[Any], seeds: torch.Tensor | None = None) -> State:
+        """Samples are pairs of `(observations, 2)` and `(actions, 1)`."""
+        streams = {}
+        for spec, parts in zip(self.specs, zip(*samples, strict=True), strict=True):
+            longest = max(len(part) for part in parts)
+            values = torch.stack([torch.nn.functional.pad(part, (0, 0, 0, longest - len(part))) for part in parts])
+            mask = torch.stack([torch.arange(longest) < len(part) for part in parts])
+            streams[spec.name] = Stream.of(values, torch.arange(float(longest)).expand(len(parts), -1)[..., None], mask)
+        return State.of(streams, seeds)
+
+    def decode(self, state: State) -> list[Any]:
+        parts = [[row[mask] for row, mask in zip(state[spec.name].values, state[spec.name].mask, strict=True)] for spec in self.specs]
+        return list(zip(*parts, strict=True))
+
+    def layout(self, seeds: torch.Tensor, conditions: Any = None, size: int | None = None) -> State:
+        return self.encode([(torch.zeros(2, 2), torch.zeros(size or 4, 1)) for _ in seeds], seeds)
+
+
+EPISODES = list(zip(arrays((3, 2), (1, 2), (3, 2)), arrays((4, 1), (6, 1), (3, 1)), strict=True))
+
+
+class TestMaskedCompletionBesideGivenStreams(EditorContract):
+    @pytest.fixture(scope="class", params=[{}, {"invert": True}], ids=["anew", "inverted"])
+    @classmethod
+    def case(cls, request: pytest.FixtureRequest) -> EditorCase:
+        refused = [MaskedCompletion(anew=anew, **request.param) for anew in ({"y": (0.0, 1.0)}, {"x": (0.0, 0.5)}, {"z": (0.0, 0.5)})]
+        return EditorCase(MaskedCompletion(anew={"y": (0.5, 1.0)}, **request.param), Acting(GridConfig()), EPISODES, refused=refused)
+
+
+@pytest.mark.parametrize("invert", [False, True])
+@pytest.mark.parametrize("anew", [{"y": (0.5, 1.0)}, {"y": (0.5, 1.0), "x": (0.0, 0.1)}])
+def test_a_stream_that_is_always_given_is_kept_whole(anew: dict, invert: bool) -> None:
+    """Whatever region of its own axis is named, and it does not count as something kept: some of the rest must be."""
+    tokenizer = Acting(GridConfig())
+    state = MaskedCompletion(anew=anew, invert=invert).start(tokenizer, EPISODES, torch.arange(3))
+    assert torch.equal(state["seen"].keep, state["seen"].mask)
+    kept = [row[mask].tolist() for row, mask in zip(state["acts"].keep, state["acts"].mask, strict=True)]
+    first = [[True, True, False, False], [True, True, True, False, False, False], [True, False, False]]
+    assert kept == [[value != invert for value in row] for row in first]
+    for whole, what in (((0.0, 1.0), "everything" if invert else "nothing"),):
+        with pytest.raises(ValueError, match=rf"{what} would be kept of the 4 tokens of given sample 0: choose another region"):
+            MaskedCompletion(anew={"y": whole}, invert=invert).start(tokenizer, EPISODES, torch.arange(3))
 
 
 @pytest.mark.parametrize("interval", [(0.5, 0.5), (0.8, 0.2), (-0.1, 0.5), (0.0, 1.5)])

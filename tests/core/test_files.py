@@ -1,8 +1,12 @@
+import io
 import json
 import os
 import pickle
+import shutil
 import struct
-from collections.abc import Callable
+import subprocess
+import tarfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -204,3 +208,74 @@ def test_what_is_no_part_of_it_may_come_and_go(tmp_path: Path) -> None:
 def test_digests_of_texts_do_not_run_together() -> None:
     assert files.digest_of("ab", "c") != files.digest_of("a", "bc")
     assert files.digest_of("ab", "c") == files.digest_of("ab", "c")
+
+
+# --------------------------------------------------------------------------------------------------------------- debian
+
+
+INSIDE = {"./usr/share/sounds/one.txt": b"one", "./usr/share/doc/copyright": b"CC BY"}
+
+
+def archived(members: Mapping[str, bytes], magic: bytes = b"!<arch>\n") -> bytes:
+    """An `ar` archive."""
+    content = magic
+    for name, data in members.items():
+        content += f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(data):<10}`\n".encode() + data + b"\n" * (len(data) % 2)
+    return content
+
+
+def tarred(packing: str = "xz") -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode=f"w:{packing}") as tar:  # type: ignore[call-overload]
+        for name, data in INSIDE.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    return stream.getvalue()
+
+
+def debian(packing: str = "xz") -> bytes:
+    suffix = f".{packing}" if packing else ""
+    return archived({"debian-binary": b"2.0\n", f"control.tar{suffix}": b"odd", f"data.tar{suffix}": tarred(packing)})
+
+
+@pytest.mark.parametrize("packing", ["xz", "gz", ""])
+def test_what_a_debian_package_holds_is_read(packing: str, tmp_path: Path) -> None:
+    """Members of odd length are padded; the data are found behind them."""
+    (tmp_path / "a.deb").write_bytes(debian(packing))
+    with files.debian_tar(tmp_path / "a.deb") as tar:
+        held = {entry.name: tar.extractfile(entry) for entry in tar.getmembers()}
+        assert {name: file.read() for name, file in held.items() if file} == INSIDE
+
+
+@pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="Debian's tool is not here")
+def test_a_package_of_debians_own_tool_is_read(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    files.write_text(root / "DEBIAN" / "control", "Package: a\nVersion: 1\nArchitecture: all\nMaintainer: a <a@b>\nDescription: a\n")
+    files.write_text(root / "usr" / "share" / "one.txt", "one")
+    subprocess.run(["dpkg-deb", "--root-owner-group", "-Zxz", "--build", root, tmp_path / "a.deb"], check=True, capture_output=True)
+    with files.debian_tar(tmp_path / "a.deb") as tar:
+        file = tar.extractfile("./usr/share/one.txt")
+        assert file
+        assert file.read() == b"one"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"a\.deb is no Debian package: expected an `ar` archive with a member data\.tar"),
+        (b"PK\x03\x04" + debian(), r"a\.deb is no Debian package"),
+        (archived({"data.tar.xz": tarred()}, magic=b"!<arcH>\n"), r"a\.deb is no Debian package"),
+        (archived({"debian-binary": b"2.0\n", "control.tar.xz": b"odd"}), r"a\.deb is no Debian package"),
+        (debian()[:30], r"a\.deb is no Debian package"),
+        (debian()[:-20], r"a\.deb is truncated: 'data\.tar\.xz' in it has [\d,]+ bytes, [\d,]+ of them are there"),
+        (debian()[: 8 + 60 + 4 + 60 + 1], r"a\.deb is truncated: 'control\.tar\.xz' in it has 3 bytes, 1 of them are there"),
+        (archived({"data.tar.xz": b"no tar"}), r"a\.deb: the archive in it cannot be read"),
+        (archived({"debian-binary": b"2.0\n"}) + b"?" * 60, r"a\.deb is no Debian package"),
+    ],
+    ids=["empty", "zip", "wrong magic", "no data", "half a header", "truncated data", "truncated before", "no tar", "no header"],
+)
+def test_what_is_no_debian_package_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.deb").write_bytes(content)
+    with pytest.raises(DamagedFile, match=message):
+        files.debian_tar(tmp_path / "a.deb")

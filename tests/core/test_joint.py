@@ -1,12 +1,16 @@
 """Several modalities in one denoiser: contracts, absent and given streams, and what the metrics say."""
 
 import copy
+import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from pydantic import ValidationError
 from toys import Toy, Waves, toy_recipe
 
@@ -16,14 +20,17 @@ from anylatent.data import Dataset, DatasetConfig, Record, Split
 from anylatent.denoiser import Corruption, Denoiser
 from anylatent.denoiser_config import DiTConfig
 from anylatent.engine import Request, sample
+from anylatent.generation import RowGenerator
+from anylatent.joint import sheets
 from anylatent.joint.data import ConditionData, JointData
 from anylatent.joint.editing import GivenParts
 from anylatent.joint.metrics import AsAsked, Conditional, EventsTogether, PartMetric
 from anylatent.joint.modality import Joint, Label
 from anylatent.joint.tokenizers import JointConfig, LabelConfig
-from anylatent.metrics.base import Evidence
+from anylatent.metrics.base import Evidence, Measure, Metric
 from anylatent.metrics.distinct import Distinct
 from anylatent.metrics.tokens import TokenFeatures
+from anylatent.modality import Modality
 from anylatent.objective import Objective
 from anylatent.paths import EDM, Cosine, Rectified
 from anylatent.recipe import load
@@ -149,6 +156,17 @@ def test_parts_that_are_not_there() -> None:
         GivenParts()
 
 
+def test_given_parts_come_back_as_they_were_given() -> None:
+    """In turns, whatever the tokenizer made of them; parts that were made stay, and so do samples of one part."""
+    made = [{"wave": torch.full((8, 1), float(row)), "label": row} for row in range(5)]
+    finished = GivenParts(given=("label",)).finish(made, [{"label": 7}, {"label": "b", "wave": None}])
+    assert [sample["label"] for sample in finished] == [7, "b", 7, "b", 7]
+    assert all(after["wave"] is before["wave"] for after, before in zip(finished, made, strict=True))
+    assert GivenParts(absent=("label",)).finish(made, []) == made
+    streams = [torch.zeros(2), torch.ones(2)]
+    assert GivenParts(given=("tokens",)).finish(streams, [torch.ones(2)]) == streams
+
+
 def test_labels_that_are_too_many_or_unknown() -> None:
     with pytest.raises(ValueError, match="40 classes do not fit in codes of 4 signs: give the tokenizer 'label' a larger width"):
         LabelConfig(width=4).build(0).fit(list(range(40)))
@@ -176,11 +194,84 @@ def test_data_that_do_not_go_together() -> None:
         CONFIG.build({"wave": SAMPLES[0]["wave"]}, AXES)
 
 
-@pytest.mark.parametrize("content", ['{"wave": 3}', '{"parts": {"tune": "x"}}', "[]"])
+@pytest.mark.parametrize(
+    "content",
+    ['{"wave": 3}', '{"parts": {"tune": "x"}}', "[]", '{"parts": ["wave"]}', '{"parts": {"wave": 3}}', '{"parts": {"wave": ["x"]}}'],
+)
 def test_a_list_that_names_no_parts_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "joint.json").write_text(content)
     with pytest.raises(ValueError, match=r"joint.json (is no joint sample|names the parts \['tune'\])"):
         MODALITY.read(tmp_path / "joint.json")
+
+
+# --- sheets -----------------------------------------------------------------------------------------------------------
+
+
+class Noting(Toy, kind="noting"):
+    """Waves whose sheets are one dark cell a sample, 4 numbers wide."""
+
+    told: ClassVar[list[tuple[int, tuple[str, ...]]]] = []
+
+    def sheet(self, samples: Sequence[torch.Tensor], captions: Sequence[str] = ()) -> bytes:
+        self.told.append((len(samples), tuple(captions)))
+        return _picture(10 * len(samples), 20)
+
+
+def _picture(height: int, width: int) -> bytes:
+    stream = io.BytesIO()
+    Image.new("L", (width, height), 0).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _pixels(sheet: bytes) -> torch.Tensor:
+    return torch.from_numpy(np.array(Image.open(io.BytesIO(sheet)).convert("L")))
+
+
+def test_a_sheet_says_what_belongs_together() -> None:
+    """Labels are captions; where samples are in two sheets, both have their numbers; parts that were not made are not there."""
+    waves = {"a": Noting(data=Waves()), "b": Noting(data=Waves())}
+    labels = {"word": Label(data=ConditionData(name="word")), "label": Label(data=ConditionData(name="label"))}
+    wave = torch.zeros(8, 1)
+
+    def captions(parts: dict, samples: list, *given: Sequence[str]) -> list[tuple[int, tuple[str, ...]]]:
+        Noting.told.clear()
+        Joint(data=JointData(parts=parts)).sheet(samples, *given)
+        return list(Noting.told)
+
+    both = [{"a": wave, "b": wave}, {"a": None, "b": wave}]
+    assert captions(waves, both) == [(1, ("0000",)), (2, ("0000", "0001"))]
+    assert captions(waves, both, ["x", ""]) == [(1, ("0000, x",)), (2, ("0000, x", "0001"))]
+    assert captions(waves, [{"a": wave, "b": None}] * 2) == [(2, ())], "one sheet needs no numbers"
+    named = [{"a": wave, "word": "red", "label": 3}, {"a": wave, "word": None, "label": 4}]
+    for parts in ({"a": waves["a"]} | labels, labels | {"a": waves["a"]}):
+        order = [name for name in parts if name != "a"]
+        first = ", ".join(str(named[0][name]) for name in order)
+        assert captions(parts, named) == [(2, (first, "4"))]
+        assert captions(parts, named, ["x", "y"]) == [(2, (f"x, {first}", "y, 4"))]
+    assert captions(waves | {"label": labels["label"]}, [both[0] | {"label": 5}]) == [(1, ("0000, 5",))] * 2
+
+
+def test_sheets_are_stacked_cell_for_cell() -> None:
+    stacked = _pixels(sheets.stacked([_picture(10, 20), _picture(30, 5)]))
+    assert stacked.shape == (10 + sheets.MARGIN + 30, 20)
+    dark = torch.zeros(stacked.shape, dtype=torch.bool)
+    dark[:10] = True
+    dark[-30:, :5] = True
+    assert torch.equal(stacked == 0, dark)
+    assert (stacked[~dark] == 255).all()
+
+
+@pytest.mark.parametrize(("count", "captioned", "rows"), [(1, False, 1), (10, False, 1), (11, False, 2), (100, False, 10), (11, True, 11)])
+def test_a_sheet_of_labels_is_as_large_as_they_are(count: int, captioned: bool, rows: int) -> None:
+    """In rows of ten, or beside their captions, with no empty paper around; one that was not made is a dash."""
+    label = Label(data=ConditionData(name="label"))
+    sheet = _pixels(label.sheet([*range(count - 1), None], [f"caption {i}" for i in range(count)] if captioned else ()))
+    inked = (sheet < 128).any(1)
+    top, bottom = inked.nonzero()[[0, -1], 0].tolist()
+    assert top < 20
+    assert len(sheet) - bottom < 20
+    starts = (inked[1:] & ~inked[:-1]).sum() + inked[0]
+    assert starts == rows, "lines of writing"
 
 
 # --- absent and given streams in the engine ---------------------------------------------------------------------------
@@ -292,6 +383,135 @@ def _evidence(samples: Sequence[Any] | None = None, late: int = 0, asked: Sequen
     modality, train, test = _ringing(late)
     made = [record.sample for record in train.records][:30] if samples is None else samples
     return Evidence(modality, made, list(asked) or [{} for _ in made], train, test)
+
+
+class Spy(Metric, kind="test-spy"):
+    """Keeps the evidence that it was given."""
+
+    seen: ClassVar[list[Evidence]] = []
+    min_n: ClassVar[int] = 4
+
+    def compute(self, evidence: Evidence) -> list[Measure]:
+        self.seen.append(evidence)
+        return [Measure("seen", 1.0, 1.0, 1.0, len(evidence.samples), "neither")]
+
+
+@pytest.fixture
+def spied() -> list[Evidence]:
+    Spy.seen.clear()
+    return Spy.seen
+
+
+def test_a_part_is_judged_with_its_own_tokenizer_and_without_the_joint_denoiser(tokenizer, spied: list[Evidence]) -> None:
+    data = Listed([Record(sample, {"label": sample["label"]}, str(index)) for index, sample in enumerate(SAMPLES)])
+    made = [*SAMPLES[:4], {"wave": None, "label": 1}, SAMPLES[5]]
+    asked = [{"label": 9, "word": "a"}] * 6
+    evidence = Evidence(MODALITY, made, asked, data, data, tokenizer, seed=5, model=lambda state, conditions, begin=1.0: state)
+    (measure,) = PartMetric(part="wave", metric=Spy(), asked={"label": "label"}).compute(evidence)
+    (own,) = spied
+    assert (measure.name, measure.n) == ("wave: seen", 5)
+    assert own.modality == MODALITY.parts["wave"]
+    assert own.tokenizer is tokenizer.parts["wave"]
+    assert own.model is None, "it makes rows of every part's streams"
+    assert [sample is SAMPLES[index]["wave"] for sample, index in zip(own.samples, (0, 1, 2, 3, 5), strict=True)] == [True] * 5
+    assert list(own.asked) == [{"label": SAMPLES[index]["label"], "word": "a"} for index in (0, 1, 2, 3, 5)]
+    assert torch.equal(own.train[2].sample, SAMPLES[2]["wave"])
+    torch.testing.assert_close(own.tokenizer.decode(own.tokenizer.encode(own.samples))[4], SAMPLES[5]["wave"])
+    assert own.seed == 5
+    PartMetric(part="wave", metric=Spy()).compute(replace(evidence, tokenizer=None))
+    assert spied[1].tokenizer is None
+
+
+def test_as_many_samples_as_the_inner_metric_needs(spied: list[Evidence]) -> None:
+    """Said of the recipe, before anything is trained."""
+    assert PartMetric(part="wave", metric=Spy()).min_n == 4
+    with pytest.raises(ValidationError, match="metric 'part' needs at least 4 samples: `count` is 3"):
+        Conditional(given=("wave",), count=3, metric=PartMetric(part="wave", metric=Spy()))
+    with pytest.raises(ValidationError, match=r"\['wave'\] cannot be given and absent"):
+        Conditional(given=("wave",), absent=("wave",), metric=Spy())
+    with pytest.raises(ValidationError, match="say which parts are `given`, which `absent`"):
+        Conditional(metric=Spy())
+    with pytest.raises(ValueError, match="part: none of the 2 samples has the part 'sound': it was not made"):
+        PartMetric(part="sound", metric=Spy()).compute(_evidence([{"strike": torch.zeros(8, 1), "sound": None}] * 2))
+    assert not spied
+
+
+def test_parts_that_are_not_there_are_refused_before_training(tokenizer) -> None:
+    """Those of metrics inside too; and a metric inside is asked about its own part."""
+
+    class Choosy(Distinct, kind="test-choosy"):
+        def refusals(self, modality, tokenizer):
+            yield f"not {modality.kind} as {tokenizer.config.kind}"
+
+    def refused(metric: Metric, modality: Modality = MODALITY) -> list[str]:
+        return list(metric.refusals(modality, tokenizer))
+
+    assert refused(PartMetric(part="wave", metric=Distinct(), asked={"label": "label"})) == []
+    assert refused(PartMetric(part="wave", metric=Choosy())) == ["not toy as grid"]
+    there = "the samples have ['wave', 'label']"
+    assert refused(PartMetric(part="tune", metric=Choosy(), asked={"label": "lable"})) == [
+        f"part: there is no part 'tune': {there}",
+        f"part: there is no part 'lable': {there}",
+    ]
+    assert refused(AsAsked(part="lable")) == [f"as-asked: there is no part 'lable': {there}"]
+    assert refused(EventsTogether(first="wave", second="b")) == [f"events-together: there is no part 'b': {there}"]
+    assert refused(AsAsked(part="label"), Toy(data=Waves())) == ["as-asked judges joint samples; these are of the modality 'toy'"]
+    assert refused(Conditional(given=("wave",), metric=AsAsked(part="label"))) == []
+    assert refused(Conditional(given=("wav",), metric=AsAsked(part="lable"))) == [
+        "conditional: there is no part or stream 'wav': the tokens have ['wave', 'label']",
+        f"as-asked: there is no part 'lable': {there}",
+    ]
+    nothing = Conditional(given=("wave",), absent=("label",), metric=Distinct())
+    assert refused(nothing) == ["conditional: nothing is left to make: given ['wave'], absent ['label']"]
+
+
+def _with_denoiser(samples: int = 20) -> Evidence:
+    """Pairs of waves and words, and an untrained denoiser of them."""
+    data = JointData(parts={"wave": Toy(data=Waves()), "word": Label(data=ConditionData(name="word"))})
+    train, test = ([data.build(split)[i] for i in range(16)] for split in ("train", "test"))
+    made = [record.sample for record in train]
+    built = JointConfig(parts={"wave": GridConfig(patch=(2,)), "word": LabelConfig()}).build(made[0], Joint(data=data).sample_axes())
+    built.fit(made)
+    model = RowGenerator(_denoiser(*built.specs), Sampling(steps=3, batch=8), noised=False)
+    asked = [dict(record.conditions) for record in train]
+    return Evidence(Joint(data=data), made, asked, Listed(train), Listed(test), built, model=model)
+
+
+class TestConditional(MetricContract):
+    @pytest.fixture(
+        scope="class",
+        params=[
+            Conditional(given=("wave",), count=12, metric=AsAsked(part="word")),
+            Conditional(given=("word",), count=12, metric=PartMetric(part="wave", metric=Distinct())),
+            Conditional(absent=("word",), count=12, metric=PartMetric(part="wave", metric=Distinct())),
+        ],
+        ids=["words", "waves", "waves alone"],
+    )
+    @classmethod
+    def case(cls, request: pytest.FixtureRequest) -> MetricCase:
+        return MetricCase(request.param, _with_denoiser())
+
+    def test_too_few_samples_are_refused(self, case: MetricCase) -> None:
+        """It makes its own: how many, and for which metric, is known when the recipe is read."""
+        with pytest.raises(ValidationError, match="needs at least 10 samples: `count` is 9"):
+            Conditional(given=("wave",), count=9, metric=EventsTogether(first="wave", second="word"))
+
+    def test_it_judges_what_the_denoiser_makes_of_held_out_parts(self, case: MetricCase, spied: list[Evidence]) -> None:
+        metric = Conditional(**(dict(case.metric) | {"metric": Spy()}))
+        (measure,) = metric.compute(case.evidence)
+        told = "given wave" if metric.given == ("wave",) else "given word" if metric.given else "without word"
+        assert (measure.name, measure.n) == (f"{told}: seen", 12)
+        (own,) = spied
+        held_out = [case.evidence.test[index] for index in range(12)]
+        for part in metric.given:
+            assert all(sample[part] is record.sample[part] for sample, record in zip(own.samples, held_out, strict=True))
+        for part in metric.absent:
+            assert all(sample[part] is None for sample in own.samples)
+        assert own.asked == [dict(record.conditions) if metric.given else {} for record in held_out]
+        (anew,) = {"wave", "word"} - set(metric.given) - set(metric.absent)
+        others = [sample[anew] for sample in own.samples]
+        assert all(other is not None for other in others)
+        assert not all(torch.equal(x.sample[anew], y) for x, y in zip(held_out, others)) if anew == "wave" else len(set(others)) > 1
 
 
 class TestJointMetrics(MetricContract):

@@ -23,22 +23,23 @@ def test_another_process_is_refused_by_name_and_let_in_when_the_first_is_killed(
     assert other.stdout is not None
     try:
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(InUse, match=rf"{tmp_path} is being worked on by process {other.pid} on .*, since 20.*: wait for it, stop it, or"):
-            with FolderLock(tmp_path).held():
-                pass
+        by = rf"{tmp_path} is being worked on by process {other.pid} on .*, since 20.*: wait for it, stop it, or"
+        with pytest.raises(InUse, match=by), FolderLock(tmp_path).held():
+            pass
     finally:
         other.kill()  # not asked to clean up
         other.wait()
         other.stdout.close()
+    assert (tmp_path / ".lock").exists()
     with FolderLock(tmp_path).held():
         pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_one_worker_may_hold_it_twice_and_leaves_it_free(tmp_path: Path) -> None:
     lock = FolderLock(tmp_path)
-    with lock.held(), lock.held():
-        with pytest.raises(InUse):
-            with FolderLock(tmp_path).held():
-                pass
+    with lock.held(), lock.held(), pytest.raises(InUse), FolderLock(tmp_path).held():
+        pass
     with FolderLock(tmp_path).held():
         pass
+    assert not list(tmp_path.iterdir())

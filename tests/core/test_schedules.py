@@ -1,28 +1,58 @@
+from functools import partial
+
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
+from anylatent.condition import Condition
+from anylatent.conditioners.base import Conditions
+from anylatent.denoiser import Corruption, Denoiser
+from anylatent.denoiser_config import DiTConfig
+from anylatent.engine import Request, sample
 from anylatent.node import Node
-from anylatent.paths import EDM, Cosine, Rectified
-from anylatent.paths.base import Path
-from anylatent.schedules import LogitNormal, Rho, Schedule, Uniform
+from anylatent.paths import EDM, Path, Rectified
+from anylatent.sampling import Sampling
+from anylatent.schedules import (
+    BetaSteps,
+    ByLength,
+    CosineSteps,
+    Interval,
+    LogitNormal,
+    Pyramid,
+    Resample,
+    Restart,
+    Rho,
+    Schedule,
+    Table,
+    Uniform,
+    searched,
+)
+from anylatent.solvers.ddim import DDIM
+from anylatent.solvers.dpmpp import DPMpp2M
+from anylatent.solvers.euler import Euler
+from anylatent.spec import AxisSpec, StreamSpec
+from anylatent.state import State, Stream
+from anylatent.testing.oracles import MixtureOracle
+from anylatent.testing.schedules import ScheduleContract
 
-SCHEDULES = [Uniform(), Uniform(shift=3), Rho(), Rho(rho=1, ratio_max=10), LogitNormal(), LogitNormal(mean=-0.5, std=1.5, shift=2)]
-PATHS = [Rectified(), Cosine(), EDM()]
+SCHEDULES = [
+    Uniform(), Uniform(shift=3), Rho(), Rho(rho=1, ratio_max=10), LogitNormal(), LogitNormal(mean=-0.5, std=1.5, shift=2),
+    CosineSteps(), BetaSteps(), BetaSteps(prior=2, data=0.5), Table(), Table(knots=(1, 0.5, 0.1), unit="time"),
+    Restart(), Restart(of=Rho(), intervals=(Interval(low=0.05, high=0.2, repeats=3), Interval(low=0.5, high=0.9))), Resample(),
+    Resample(jump=3, repeats=4), ByLength(tokens=4), ByLength(of=Restart(), tokens=9), Pyramid(), Pyramid(lag=9, block=2),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.kind)
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=Node.key)
-@given(n=st.integers(1, 60), start=st.sampled_from([1.0, 0.995, 0.4]))
-def test_times_fall_from_the_start_to_0(schedule: Schedule, path: Path, n: int, start: float) -> None:
-    times = schedule.times(n, path, start)
-    assert len(times) == n + 1
-    assert (times.diff() < 0).all()
-    assert times[-1] == 0
-    assert 0 < times[0] <= start
-    if not isinstance(schedule, Rho):
-        assert times[0] == start
+class TestCoreSchedules(ScheduleContract):
+    @pytest.fixture(scope="class", params=SCHEDULES, ids=Node.key)
+    @classmethod
+    def schedule(cls, request: pytest.FixtureRequest) -> Schedule:
+        return request.param
+
+
+def test_only_rho_and_tables_begin_below_the_start() -> None:
+    for schedule in SCHEDULES:
+        if not isinstance(getattr(schedule, "of", schedule), Rho | Table) and not isinstance(schedule, Rho | Table):
+            assert schedule.times(6, Rectified(), 0.4)[0] == 0.4
 
 
 def test_rho_gives_the_noise_levels_of_edm() -> None:
@@ -39,12 +69,195 @@ def test_shift_is_the_published_warp() -> None:
     torch.testing.assert_close(times, torch.tensor(expected, dtype=torch.float64))
 
 
-def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 1 step, given 0"):
-        Uniform().times(0, Rectified())
+@pytest.mark.parametrize(("data", "prior"), [(0.6, 0.6), (0.5, 2.0), (3.0, 1.0), (1.0, 1.0), (10.0, 2.0), (10.0, 10.0)])
+def test_beta_times_are_quantiles(data: float, prior: float) -> None:
+    from scipy.stats import beta
 
+    times = BetaSteps(data=data, prior=prior).times(20, Rectified())
+    expected = torch.from_numpy(beta.ppf(torch.linspace(1, 0, 21, dtype=torch.float64).numpy(), data, prior))
+    torch.testing.assert_close(times, expected, atol=1e-9, rtol=1e-9)
+
+
+def test_neutral_schedules_are_the_schedule_inside() -> None:
+    base = Uniform(shift=2).times(8, Rectified(), 0.9)
+    for schedule in (
+        Restart(of=Uniform(shift=2), intervals=()), Restart(of=Uniform(shift=2), intervals=(Interval(repeats=0),)),
+        Resample(of=Uniform(shift=2), repeats=1),
+    ):  # fmt: skip
+        assert torch.equal(schedule.times(8, Rectified(), 0.9), base)
+    stream = Stream.of(torch.zeros(2, 6, 1), torch.arange(6.0)[None, :, None].expand(2, -1, -1))
+    spec = StreamSpec(name="s", width=1, axes=(AxisSpec(name="i", unit="1"),))
+    assert Pyramid(lag=0).token_times(8, Rectified(), 0.9, stream, spec) is None
+    same = ByLength(of=Uniform(shift=2), tokens=6).token_times(8, Rectified(), 0.9, stream, spec)
+    assert torch.equal(same, base[None, :, None].expand(2, -1, 1))
+    torch.testing.assert_close(BetaSteps(data=1, prior=1).times(8, Rectified()), Uniform().times(8, Rectified()))
+
+
+def test_length_shifts_by_the_root_of_the_number_of_tokens() -> None:
+    mask = torch.arange(16) < torch.tensor([[4], [16]])
+    stream = Stream.of(torch.zeros(2, 16, 1), mask=mask)
+    times = ByLength(tokens=4).token_times(5, Rectified(), 1.0, stream, StreamSpec(name="s", width=1))
+    assert torch.equal(times[0, :, 0], Uniform().times(5, Rectified()))
+    torch.testing.assert_close(times[1, :, 0], Uniform(shift=2).times(5, Rectified()))
+
+
+def test_tables_are_their_knots_and_log_linear_between() -> None:
+    knots = (16.0, 4.0, 1.0, 0.25)
+    path = EDM(sigma_max=80)
+    torch.testing.assert_close(path.sigma(Table(knots=knots).times(4, path)), torch.tensor([*knots, 0.0], dtype=torch.float64))
+    between = path.sigma(Table(knots=knots).times(7, path))
+    torch.testing.assert_close(between, torch.tensor([16, 8, 4, 2, 1, 0.5, 0.25, 0], dtype=torch.float64))
+    # From a start in the middle of the curve, the rest of it.
+    late = path.sigma(Table(knots=knots).times(3, path, float(path.time_of(torch.tensor(4.0, dtype=torch.float64)))))
+    torch.testing.assert_close(late, torch.tensor([4, 1, 0.25, 0], dtype=torch.float64))
+
+
+def repaint(steps: int, jump: int, samples: int) -> list[int]:
+    """The visited states as RePaint's authors list them (their states 0 … steps - 1 and -1 for the data), one step up at a time."""
+    jumps = dict.fromkeys(range(0, steps - jump, jump), samples - 1)
+    t, found = steps, []
+    while t >= 1:
+        t -= 1
+        found.append(t)
+        if jumps.get(t, 0) > 0:
+            jumps[t] -= 1
+            for _ in range(jump):
+                t += 1
+                found.append(t)
+    return [*found, -1]
+
+
+@pytest.mark.parametrize(("steps", "jump", "samples"), [(20, 5, 3), (9, 2, 2), (7, 1, 4)])
+def test_resampling_visits_what_repaint_visits(steps: int, jump: int, samples: int) -> None:
+    times = Resample(jump=jump, repeats=samples).times(steps, Rectified())
+    visited = [round(t * steps) - 1 for t in times.tolist()]
+    theirs = repaint(steps, jump, samples)
+    # Theirs, with climbs in one: what is neither between two steps up nor before the first denoised state.
+    merged = [t for i, t in enumerate(theirs) if not (0 < i < len(theirs) - 1 and theirs[i - 1] < t < theirs[i + 1])]
+    assert visited == merged
+
+
+def test_restart_makes_the_steps_of_its_interval_again() -> None:
+    times = Restart(intervals=(Interval(low=0.2, high=0.5, repeats=2),)).times(10, Rectified())
+    expected = [1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.5, 0.4, 0.3, 0.2, 0.5, 0.4, 0.3, 0.2, 0.1, 0]
+    torch.testing.assert_close(times, torch.tensor(expected, dtype=torch.float64))
+
+
+def test_a_pyramid_delays_each_block() -> None:
+    positions = torch.tensor([0.5, 0.5, 1.5, 1.5, 2.5, 2.5])[None, :, None]
+    spec = StreamSpec(name="s", width=1, axes=(AxisSpec(name="t", unit="s"),))
+    times = Pyramid(lag=2).token_times(3, Rectified(), 1.0, Stream.of(torch.zeros(1, 6, 1), positions), spec)[0]
+    expected = Uniform().times(3, Rectified())
+    for token, delay in enumerate((0, 0, 2, 2, 4, 4)):
+        assert (times[: delay + 1, token] == 1).all()
+        assert torch.equal(times[delay : delay + 4, token], expected)
+        assert (times[delay + 3 :, token] == 0).all()
+
+
+def request_of(oracle: MixtureOracle, schedule: Schedule, solver: Euler | DDIM, steps: int, seeds: int) -> Request:
+    condition = Condition(torch.ones(seeds, len(oracle.weights)))
+    return Request(oracle.layout(range(seeds)), condition, Sampling(steps=steps, schedule=schedule, solver=solver))
+
+
+def test_restart_contracts_what_a_wrong_beginning_left() -> None:
+    """Noised again, samples forget errors of earlier steps: the mean that few Euler steps miss is met."""
+    oracle = MixtureOracle.atoms(Rectified(), torch.tensor([[[1.0]], [[-1.0]]]), torch.tensor([0.8, 0.2]))
+    shares = []
+    for schedule in (Uniform(), Restart(intervals=(Interval(low=0.3, high=0.9, repeats=4),))):
+        made, _ = sample(oracle, request_of(oracle, schedule, Euler(), 6, 400))
+        shares.append(float((made["tokens"].values > 0).float().mean()))
+    assert abs(shares[1] - 0.8) < 0.05
+
+
+def test_the_engine_makes_every_schedule() -> None:
+    """One Gaussian is met by DDIM whatever the times are, to the order of its steps: rises, delays and shifts included."""
+    oracle = MixtureOracle.gauss(Rectified(), torch.full((4, 1), 2.0), 0.5)
+    for schedule in (Restart(), Resample(), ByLength(tokens=2), Table(), CosineSteps(), BetaSteps()):
+        made, receipts = sample(oracle, request_of(oracle, schedule, DDIM(), 20, 120))
+        values = made["tokens"].values
+        assert abs(float(values.mean()) - 2) < 0.08
+        assert abs(float(values.std()) - 0.5) < 0.08
+        times = schedule.times(20, Rectified())
+        assert receipts["engine"].counts["network_calls"] == 120 * int((times.diff() < 0).sum())
+
+
+class Apart(Denoiser):
+    """Tokens that know nothing of each other: each N(2, 0.5^2), at its own time."""
+
+    def __init__(self, spec: StreamSpec) -> None:
+        super().__init__(
+            DiTConfig(depth=1, width=8, heads=1).build((spec,), False), Conditions(8, {}), {"s": Corruption(Rectified(), "data")}
+        )
+
+    def forward(self, state, condition, sites=None, modulations=None):
+        x, t = state["s"].values, state["s"].time[..., None]
+        return {"s": 2 + (1 - t) * 0.25 / ((1 - t) ** 2 * 0.25 + t**2) * (x - (1 - t) * 2)}
+
+
+def test_a_pyramid_changes_nothing_for_tokens_that_know_nothing_of_each_other() -> None:
+    """Each makes its own steps, only later; rows of fewer tokens are done sooner; calls are counted."""
+    spec = StreamSpec(name="s", width=2, axes=(AxisSpec(name="t", unit="s"),))
+    mask = torch.arange(6) < torch.tensor([[6], [4]])
+    state = State.of({"s": Stream.of(torch.zeros(2, 6, 2), torch.arange(6.0)[None, :, None].expand(2, -1, -1), mask)}, [3, 4])
+    made, calls = {}, {}
+    for lag in (0, 1, 9):
+        sampling = Sampling(steps=9, solver=DPMpp2M(), schedule=Pyramid(lag=lag, block=2))
+        made[lag], receipts = sample(Apart(spec), Request(state, Condition(torch.zeros(2, 8)), sampling))
+        calls[lag] = [receipts["engine"].rows[row]["network_calls"] for row in (0, 1)]
+    for lag in (1, 9):
+        torch.testing.assert_close(made[lag]["s"].values, made[0]["s"].values, atol=1e-5, rtol=1e-5)
+    assert calls == {0: [9, 9], 1: [11, 10], 9: [27, 18]}
+
+
+def test_search_finds_better_times_and_never_worse() -> None:
+    """The distance to many steps, of a mixture, at 5 Euler steps; held-out seeds."""
+    oracle = MixtureOracle(Rectified(), torch.ones(3), torch.tensor([-3.0, 0.5, 3.0]).view(3, 1, 1).expand(-1, 2, 1), torch.full((3,), 0.3))
+
+    def made(schedule: Schedule, steps: int, seeds: range) -> torch.Tensor:
+        request = Request(
+            oracle.layout(seeds), Condition(torch.ones(len(seeds), 3)), Sampling(steps=steps, schedule=schedule, solver=Euler())
+        )
+        return sample(oracle, request)[0]["tokens"].values
+
+    def table(times: torch.Tensor) -> Table:
+        return Table(knots=tuple(times[:-1].tolist()), unit="time")
+
+    def error(fine: torch.Tensor, seeds: range, times: torch.Tensor) -> float:
+        return float((made(table(times), len(times) - 1, seeds) - fine).square().mean())
+
+    seen, unseen = range(48), range(1000, 1064)
+    begin = Uniform().times(5, Rectified())
+    measure = partial(error, made(Uniform(), 80, seen), seen)
+    found = searched(measure, begin, rounds=3)
+    assert (found.diff() < 0).all()
+    assert found[0] == 1
+    assert found[-1] == 0
+    measure_unseen = partial(error, made(Uniform(), 80, unseen), unseen)
+    assert measure_unseen(found) < 0.8 * measure_unseen(begin)
+    assert torch.equal(searched(lambda times: 1.0, begin), begin)
+
+
+def test_what_cannot_be_is_refused() -> None:
     class Jump(Path, kind="jump"):
         """A path without noise levels."""
 
     with pytest.raises(ValueError, match="schedule 'edm' spaces noise-to-signal ratios; the path 'jump' has none: use 'uniform'"):
         Rho().times(4, Jump())
+    with pytest.raises(ValueError, match="schedule 'table' has ratios, and the path 'jump' has none: give times, with `unit: time`"):
+        Table().times(4, Jump())
+    assert len(Table(knots=(1, 0.5), unit="time").times(4, Jump())) == 5
+    with pytest.raises(ValueError, match=r"has the time 80.0: times are between 0 and 1"):
+        Table(unit="time").times(4, Rectified())
+    with pytest.raises(ValueError, match=r"the knots of a schedule fall and stay above 0, given \[1.0, 2.0\]"):
+        Table(knots=(1, 2))
+    with pytest.raises(ValueError, match=r"an interval of a restart goes up: its low 0.5 is not below its high 0.2"):
+        Interval(low=0.5, high=0.2)
+    with pytest.raises(ValueError, match="schedule 'restart' goes up from a schedule that falls, given 'resample', which rises itself"):
+        Restart(of=Resample())
+    with pytest.raises(ValueError, match="schedule 'pyramid' delays a schedule that falls, given 'restart', which rises"):
+        Pyramid(of=Restart())
+    stream = Stream.of(torch.zeros(1, 4, 1), torch.zeros(1, 4, 1))
+    spec = StreamSpec(name="s", width=1, axes=(AxisSpec(name="x", unit="px"),))
+    with pytest.raises(ValueError, match="schedule 'pyramid' follows the axis 't'; the stream 's' has x"):
+        Pyramid(axis="t").token_times(4, Rectified(), 1.0, stream, spec)
+    assert Pyramid(axis="t").token_times(4, Rectified(), 1.0, stream, spec.model_copy(update={"axes": ()})) is None

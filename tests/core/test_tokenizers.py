@@ -373,3 +373,10 @@ def test_each_law_finds_a_tokenizer_that_breaks_it(law: str, tmp_path) -> None:
     arguments = (tmp_path,) if law == "saved_is_loaded" else ()
     with pytest.raises((AssertionError, pytest.fail.Exception)):
         getattr(contract, f"test_{law}")(case, tokenizer, *arguments)
+
+
+def test_another_revision_of_a_tokenizers_code_has_another_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = GridConfig(patch=(2, 2)).build(torch.zeros(4, 4, 1), (Y, X))
+    before = tokenizer.fingerprint()
+    monkeypatch.setattr(type(tokenizer), "revision", 2)
+    assert tokenizer.fingerprint() != before

@@ -9,6 +9,7 @@ from anylatent.corrections.base import Correction
 from anylatent.editing.base import Editor
 from anylatent.guidance.base import Guidance
 from anylatent.hooks.base import Hook
+from anylatent.metrics.base import Metric
 from anylatent.node import Node
 from anylatent.recipe import read
 from anylatent.schedules import Schedule
@@ -44,6 +45,11 @@ def changes(solver: str, schedule: str, guidance: str, hooks: Sequence[str], cor
         whole = f"{{kind: classifier-free, scale: {guidance}}}" if _is_number(guidance) else guidance
         found["guidance"] = node(Guidance, whole, "--guidance")
     return found
+
+
+def metrics(texts: Sequence[str]) -> list[Metric]:
+    """`--metric`, each a kind or a whole node."""
+    return [node(Metric, text, "--metric") for text in texts]
 
 
 def conditions(recipe: "Recipe", texts: Sequence[str]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ Condition = Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="What s
 SolverText = Annotated[str, typer.Option("--solver", metavar="KIND|{…}", help="A solver's kind, or its node: '{kind: …}'.")]
 ScheduleText = Annotated[str, typer.Option("--schedule", metavar="KIND|{…}", help="A schedule's kind, or its node.")]
 HookTexts = Annotated[list[str], typer.Option("--hook", metavar="KIND|{…}", help="A hook's kind, or its node; repeatable.")]
-CorrectionTexts = Annotated[list[str], typer.Option("--correction", metavar="KIND|{…}", help="A correction's kind, or its node; repeatable.")]
+CorrectionTexts = Annotated[list[str], typer.Option("--correction", metavar="KIND|{…}", help="A correction, or its node; repeatable.")]
 GuidanceText = Annotated[str, typer.Option("--guidance", metavar="SCALE|{…}", help="A scale (classifier-free), or a node: '{kind: …}'.")]
 Weights = Annotated[str, typer.Option(metavar="NAME", help="trained, or ema-0.999.", show_default=False)]
 SampleFolder = Annotated[
@@ -129,17 +129,28 @@ def edit(
     _show_samples(opened, made, target)
 
 
-def evaluate(folder: Folder) -> None:
-    """Judge fresh samples by the recipe's metrics."""
+def evaluate(
+    folder: Folder,
+    metric: Annotated[
+        list[str], typer.Option(metavar="KIND|{…}", help="Judge by this metric instead of the recipe's, and only show it; repeatable.")
+    ] = [],
+) -> None:
+    """Judge fresh samples by the recipe's metrics, or by others."""
+    from anylatent.cli import requests
     from anylatent.cli.progress import watching
+    from anylatent.cli.text import measured
 
+    metrics = requests.metrics(metric)
     opened = _open(folder)
-    if not opened.recipe.evaluate:
-        raise ValueError(f"the recipe of {folder} names no metric: add some under `evaluate`")
+    if not metrics and not opened.recipe.evaluate:
+        raise ValueError(f"the recipe of {folder} names no metric: add some under `evaluate`, or judge by one with --metric KIND")
     with watching() as watch:
         made = opened.sample(watch=watch)
-    opened.evaluate(made)
-    _show_evaluation(opened.folder)
+    measures = opened.evaluate(made, metrics)
+    if metrics:
+        print(measured(measures))
+    else:
+        _show_evaluation(opened.folder)
 
 
 def report(folder: Folder) -> None:
@@ -209,4 +220,4 @@ def _show_evaluation(folder: Path) -> None:
     file = folder / "evaluation.json"
     if file.exists():
         entries: list[dict[str, Any]] = read_json(file)
-        print(measured(Measure(**entry) for entry in entries))
+        print(measured(Measure.read(entry) for entry in entries))

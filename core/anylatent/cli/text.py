@@ -62,4 +62,4 @@ _ARROWS = {"higher": "↑", "lower": "↓", "neither": ""}
 
 
 def _number(value: float) -> str:
-    return f"{value:.4g}" if math.isfinite(value) else "–"
+    return f"{value:.3g}" if math.isfinite(value) else "–"

@@ -1,1 +1,1 @@
-"""What is done to the tokens after a step: projections, data consistency."""
+"""What is done to predicted clean tokens before a solver uses them: projections, data consistency, energies, classifiers."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from anylatent.node import Node
+from anylatent.paths.base import GaussianPath
 from anylatent.types import Tensor
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ class Edit:
     begin: float = 1.0
     known: "Known | None" = None
     sampling: "Sampling | None" = None
+    noised: bool | None = None
+    """Whether given tokens are noised to each step's time; None: if the denoiser was not trained to complete."""
 
 
 class Generator(Protocol):
@@ -77,3 +80,11 @@ def encoded(tokenizer: "Tokenizer", given: list[Any], seeds: Tensor) -> "State":
         if spec.given:
             state = state.with_kept(spec.name, state[spec.name].mask)
     return state
+
+
+def need_gaussian(kind: str, does: str, generator: Generator) -> None:
+    """Errors: `ValueError` if a stream that is made is not on a Gaussian path, where this editor `does` what it does."""
+    for spec in generator.denoiser.specs:
+        path = generator.denoiser.path(spec.name)
+        if not spec.given and not isinstance(path, GaussianPath):
+            raise ValueError(f"editor '{kind}' {does} along Gaussian paths, not '{path.kind}' (stream '{spec.name}')")

@@ -1,12 +1,17 @@
 """Keeping a part of a sample and making the rest anew."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from anylatent.editing.base import Editor, encoded
+from anylatent.editing.base import Edit, Editor, Generator, encoded
 from anylatent.lazy import torch
-from anylatent.types import Bool, Tensor
+from anylatent.measurements.base import Layout
+from anylatent.measurements.regions import Interval, check_intervals, inside, unknown_axes
+from anylatent.sampling import Sampling, StreamSampling
+from anylatent.schedules import Resample
+from anylatent.types import Tensor
 
 if TYPE_CHECKING:
     from anylatent.state import State, Stream
@@ -18,49 +23,48 @@ class MaskedCompletion(Editor, kind="masked-completion"):
 
     `anew` gives an interval of each named axis, as fractions of the sample's extent: `{x: [0.5, 1]}` is its right half.
     For streams without axes it is `tokens`, a fraction of the elements. Streams that are always given stay as they are.
+    With `resample` the made part is noised and made again, several times on the way, until it agrees with the kept one
+    (Lugmayr et al. 2022, 2201.09865). `blend` and `strength` are blended diffusion (Avrahami et al. 2022, 2206.02779).
     """
 
-    anew: dict[str, tuple[float, float]] = Field(
-        {}, description="Intervals of the axes, as fractions from 0 to 1; a token inside all is made anew."
+    example: ClassVar[Mapping[str, Any]] = {"anew": {"x": [0.5, 1]}}
+    systems: ClassVar[tuple[str, ...]] = ("RePaint (2201.09865)", "Blended Latent Diffusion (2206.02779)")
+
+    anew: dict[str, Interval] = Field(
+        default={}, description="Intervals of the axes, as fractions from 0 to 1; a token inside all is made anew."
     )
-    tokens: tuple[float, float] = Field(default=(0.5, 1.0), description="For pure sets: the interval of elements that is made anew.")
+    tokens: Interval = Field(default=(0.5, 1.0), description="For pure sets: the interval of elements that is made anew.")
     invert: bool = Field(default=False, description="Keep the inside, make the outside anew.")
+    resample: int = Field(default=1, ge=1, description="How often steps are made in all. 1: once.")
+    jump: int = Field(default=2, ge=1, description="How many steps are made again at once.")
+    blend: bool = Field(default=False, description="Show kept tokens noised as the others are, to a denoiser that knows them clean too.")
+    strength: float = Field(default=1.0, gt=0, le=1, description="The time to begin at; below 1 the region begins as it is given, noised.")
 
     @model_validator(mode="after")
     def _ordered(self) -> "MaskedCompletion":
-        for name, (low, high) in [*self.anew.items(), ("tokens", self.tokens)]:
-            if not 0 <= low < high <= 1:
-                raise ValueError(f"interval [{low}, {high}] of '{name}' must increase within 0 and 1")
+        check_intervals(self.anew | {"tokens": self.tokens})
         return self
 
     def start(self, tokenizer: "Tokenizer", given: list[Any], seeds: Tensor) -> "State":
         state = encoded(tokenizer, given, seeds)
-        known = {axis.name for spec in tokenizer.specs for axis in spec.axes}
-        if set(self.anew) - known:
-            raise ValueError(f"there is no axis {sorted(set(self.anew) - known)}: the tokens have {sorted(known) or 'none, use `tokens`'}")
+        problem = unknown_axes(tokenizer.specs, self.anew)
+        if problem:
+            raise ValueError(problem)
         for spec in tokenizer.specs:
             stream = state[spec.name]
             if spec.given:
                 continue
-            inside = self._inside(stream, [axis.name for axis in spec.axes])
-            keep = (inside if self.invert else ~inside) & stream.mask
+            region = inside(Layout.of(stream, spec), self.anew, self.tokens)
+            keep = (region if self.invert else ~region) & stream.mask
             state = state.with_kept(spec.name, keep)
         self._check([state[spec.name] for spec in tokenizer.specs if not spec.given], len(given))
         return state
 
-    def _inside(self, stream: "Stream", axes: list[str]) -> Bool[Tensor, "rows tokens"]:
-        if not axes:
-            place = (stream.mask.cumsum(1) - 0.5) / stream.mask.sum(1, keepdim=True)
-            return (place >= self.tokens[0]) & (place <= self.tokens[1])
-        inside = stream.mask.clone()
-        for index, name in enumerate(axes):
-            low, high = self.anew.get(name, (0.0, 1.0))
-            place = stream.positions[..., index]
-            first = place.masked_fill(~stream.mask, torch.inf).amin(1, keepdim=True)
-            last = place.masked_fill(~stream.mask, -torch.inf).amax(1, keepdim=True)
-            fraction = (place - first) / (last - first).clamp(min=1e-6)
-            inside &= (fraction >= low) & (fraction <= high)
-        return inside
+    def edit(
+        self, tokenizer: "Tokenizer", given: list[Any], seeds: Tensor, generator: Generator, conditions: Sequence[Mapping[str, Any]]
+    ) -> Edit:
+        sampling = resampled(generator.sampling, self.jump, self.resample) if self.resample > 1 else None
+        return Edit(self.start(tokenizer, given, seeds), self.strength, sampling=sampling, noised=True if self.blend else None)
 
     def _check(self, streams: "list[Stream]", given: int) -> None:
         kept = torch.stack([stream.keep.sum(1) for stream in streams]).sum(0).tolist()
@@ -69,3 +73,12 @@ class MaskedCompletion(Editor, kind="masked-completion"):
             if part in (0, whole):
                 what = "nothing" if part == 0 else "everything"
                 raise ValueError(f"{what} would be kept of the {whole} tokens of given sample {row % given}: choose another region")
+
+
+def resampled(sampling: Sampling, jump: int, repeats: int) -> Sampling:
+    """The same, with steps made again in every schedule. Errors: `ValueError` if one rises already."""
+    own = {
+        name: StreamSampling(solver=each.solver, schedule=each.schedule and Resample(of=each.schedule, jump=jump, repeats=repeats))
+        for name, each in sampling.streams.items()
+    }
+    return sampling.model_copy(update={"schedule": Resample(of=sampling.schedule, jump=jump, repeats=repeats), "streams": own})

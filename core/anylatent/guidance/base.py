@@ -1,6 +1,6 @@
 """The contract of a guidance."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +8,7 @@ from anylatent.hooks.base import Hook
 from anylatent.moment import Here, Moment
 from anylatent.node import Node
 from anylatent.paths.base import Path
+from anylatent.spec import StreamSpec
 from anylatent.types import Bool, Float, Tensor
 
 if TYPE_CHECKING:
@@ -57,6 +58,13 @@ class Guidance(Node, family="guidance"):
         """The other things that its branches ask, by name."""
         return {}
 
+    def unknown(self, conditions: Collection[str]) -> Iterator[str]:
+        """Why it cannot guide a denoiser that knows these conditions: its variants name others."""
+        named = {name for variant in self.variants().values() for name in (*variant.without, *variant.ask)}
+        if named - set(conditions):
+            known = ", ".join(sorted(conditions)) or "none"
+            yield f"guidance '{self.kind}' names the conditions {sorted(named - set(conditions))}: the denoiser knows {known}"
+
     def models(self) -> Collection[str]:
         """The denoisers besides the main one that its branches ask, by name: weights of the run, or another run's folder."""
         return ()
@@ -73,6 +81,10 @@ class Guidance(Node, family="guidance"):
         """Why it cannot guide a stream on this path, or None."""
         return None
 
+    def refuses(self, specs: Sequence[StreamSpec]) -> str | None:
+        """Why it cannot guide these streams together, or None."""
+        return None
+
     def memory(self, x: Float[Tensor, "rows tokens width"]) -> dict[str, Tensor]:
         """What it remembers of a stream before a row's first question."""
         return {}
@@ -84,6 +96,10 @@ class Guidance(Node, family="guidance"):
     def follow(self, predictions: Mapping[str, Mapping[str, Tensor]], here: Mapping[str, Here]) -> Sequence[Branch]:
         """Further branches, once the first have answered: `predictions` by branch and stream. None, usually."""
         return ()
+
+    def asks_again(self) -> bool:
+        """Whether it asks in rounds, by `follow`."""
+        return type(self).follow is not Guidance.follow
 
     def combine(self, predictions: Mapping[str, Tensor], here: Here) -> Tensor:
         """One prediction of clean tokens `(B, N, C)` out of the branches'. In a branch's absent rows its prediction is 0.

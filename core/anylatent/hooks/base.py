@@ -57,6 +57,10 @@ class Store:
             self._drop(next(iter(self._items)))
             self.evicted += 1
 
+    def item(self, name: str, site: Site, address: Address) -> Float[Tensor, "tokens width"] | None:
+        """One row's, without padding; None if it is not there (any more)."""
+        return self._items.get((address, site, name))
+
     def forget(self, row: int) -> None:
         """Drop all that belongs to a row."""
         for key in [key for key in self._items if key[0][0] == row]:

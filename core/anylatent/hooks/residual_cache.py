@@ -1,6 +1,7 @@
 """A cache of the trunk's residual, decided row by row."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -19,6 +20,10 @@ class ResidualCache(Hook, kind="residual-cache"):
     """
 
     parts: ClassVar[frozenset[str]] = frozenset({"trunk"})
+
+    example: ClassVar[Mapping[str, Any]] = {"threshold": 5.0}
+    neutral: ClassVar[Mapping[str, Any] | None] = {"threshold": 0.0}
+    systems: ClassVar[tuple[str, ...]] = ("TeaCache (2411.19108)", "TaylorSeer (2503.06923)")
 
     threshold: float = Field(
         0.1, ge=0, description="Relative change that a row may add up before it is computed; 0: always computed, exactly."

@@ -1,7 +1,7 @@
 """Making some streams given others, or without them."""
 
-from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -30,6 +30,8 @@ class GivenParts(Editor, kind="given-parts"):
     2303.06555, section 3.2: UniDiffuser). Training should have seen it: `objective.given` and `objective.absent`.
     """
 
+    example: ClassVar[Mapping[str, Any]] = {"given": ("label",)}
+
     given: tuple[str, ...] = Field(default=(), description="Parts (or streams) that are kept as they are given.")
     absent: tuple[str, ...] = Field(default=(), description="Parts (or streams) that are neither given nor made.")
 
@@ -42,9 +44,7 @@ class GivenParts(Editor, kind="given-parts"):
         """Errors: `ValueError` for unknown parts, if none is left to make, or a part is given that the sample lacks."""
         from anylatent.state import State
 
-        kept, gone = self._streams(tokenizer, self.given), self._streams(tokenizer, self.absent)
-        if not {spec.name for spec in tokenizer.specs} - kept - gone:
-            raise ValueError(f"nothing is left to make: given {list(self.given)}, absent {list(self.absent)}")
+        kept, gone = self.roles(tokenizer)
         if self.given and not given:
             raise ValueError(f"no sample was given whose {list(self.given)} could be kept")
         samples = [given[i % len(given)] for i in range(len(seeds))] if given else []
@@ -59,14 +59,21 @@ class GivenParts(Editor, kind="given-parts"):
         empty = {name: torch.zeros_like(state[name].values) for name in gone}
         return state.with_values(empty).with_time({name: torch.ones_like(state[name].time) for name in gone})
 
+    def roles(self, tokenizer: "Tokenizer") -> tuple[set[str], set[str]]:
+        """The streams that are given, and those that are absent. Errors: `ValueError` for unknown parts, or if none is left to make."""
+        kept, gone = self._streams(tokenizer, self.given), self._streams(tokenizer, self.absent)
+        if not {spec.name for spec in tokenizer.specs} - kept - gone:
+            raise ValueError(f"nothing is left to make: given {list(self.given)}, absent {list(self.absent)}")
+        return kept, gone
+
     def finish(self, samples: list[Any], given: list[Any]) -> list[Any]:
         """Given parts as they were given: a tokenizer may say them only nearly."""
         if not given:
             return samples
-        return [
-            sample | {part: given[index % len(given)][part] for part in self.given if part in sample} if isinstance(sample, dict) else sample
-            for index, sample in enumerate(samples)
-        ]
+        return [self._with_given(made, given[index % len(given)]) for index, made in enumerate(samples)]
+
+    def _with_given(self, made: Any, own: Any) -> Any:
+        return made | {part: own[part] for part in self.given if part in made} if isinstance(made, dict) else made
 
     def _streams(self, tokenizer: "Tokenizer", parts: tuple[str, ...]) -> set[str]:
         known = [spec.name for spec in tokenizer.specs]

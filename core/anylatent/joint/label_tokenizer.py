@@ -1,4 +1,4 @@
-"""A class as one continuous token."""
+"""A class as one token: of signs, or of a vocabulary."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +17,10 @@ SALTS = 100
 
 
 class LabelTokenizer(Tokenizer):
-    """A label (whole number or text) is one token of signs, +1 or -1, drawn once for each class: mean 0 and variance 1."""
+    """A label (whole number or text) is one token of signs, +1 or -1, drawn once for each class: mean 0 and variance 1.
+
+    With `classes`, it is one-hot, its class's place in their order.
+    """
 
     config: LabelConfig
     codes: Tensor
@@ -26,20 +29,27 @@ class LabelTokenizer(Tokenizer):
         super().__init__(config)
         _require(example, 0)
         self.facts = {"classes": [], "salt": 0}
-        self.register_buffer("codes", torch.zeros(0, config.width), persistent=False)
+        self.register_buffer("codes", torch.zeros(0, self.specs[0].width), persistent=False)
 
     @property
     def specs(self) -> tuple[StreamSpec, ...]:
-        return (StreamSpec(name=self.config.stream, width=self.config.width, order="sequence"),)
+        name = self.config.stream
+        if self.config.classes:
+            return (StreamSpec(name=name, kind="categorical", width=self.config.classes + 1, order="sequence", prior="mask"),)
+        return (StreamSpec(name=name, width=self.config.width, order="sequence"),)
 
     def fit(self, samples: Sequence[Any]) -> None:
         """The classes, and codes for them that differ in a quarter of their signs at least.
 
-        Errors: `ValueError` if there are more classes than such codes.
+        Errors: `ValueError` if there are more classes than such codes, or than `classes`.
         """
         for index, sample in enumerate(samples):
             _require(sample, index)
         classes = sorted(set(samples), key=lambda label: (isinstance(label, str), label))
+        if self.config.classes:
+            if len(classes) > self.config.classes:
+                raise ValueError(f"there are {len(classes)} classes, the tokenizer 'label' has {self.config.classes}: raise its `classes`")
+            return self.restore({"classes": classes, "salt": 0})
         width, least = self.config.width, max(1, self.config.width // 4)
         for salt in range(SALTS):
             codes = self._codes(classes, salt)
@@ -54,7 +64,13 @@ class LabelTokenizer(Tokenizer):
         self.codes = self._codes(known, self.facts["salt"]).to(self.codes.device) if known else self.codes[:0]
 
     def _codes(self, labels: Sequence[Any], salt: int) -> Float[Tensor, "labels width"]:
-        """Signs by the label itself: a label has its code before all classes are known."""
+        """Signs by the label itself: a label has its code before all classes are known. Of a vocabulary: its place, then."""
+        if self.config.classes:
+            known = self.facts["classes"]
+            places = torch.tensor(
+                [known.index(label) if known else random.seed_of("label", label) % self.config.classes for label in labels]
+            )
+            return torch.nn.functional.one_hot(places, self.config.classes + 1).float()
         seeds = torch.tensor([random.seed_of("label", label, salt) for label in labels])
         return torch.where(random.uniform(seeds, "label/code", 0, 0, self.config.width) < 0.5, -1.0, 1.0)
 
@@ -77,7 +93,7 @@ class LabelTokenizer(Tokenizer):
         """One token a row. Errors: `ValueError` for another size."""
         if size not in (None, 1):
             raise ValueError(f"size {size}: a label is one token")
-        return State.of({self.config.stream: Stream.of(torch.zeros(len(seeds), 1, self.config.width, device=seeds.device))}, seeds)
+        return State.of({self.config.stream: Stream.of(torch.zeros(len(seeds), 1, self.specs[0].width, device=seeds.device))}, seeds)
 
 
 def _require(sample: Any, index: int) -> None:

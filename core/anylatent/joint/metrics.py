@@ -1,6 +1,6 @@
 """Judging joint samples: a part by its own metrics, what goes together, and each conditional of one denoiser."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,6 +12,7 @@ from anylatent.joint.modality import Joint
 from anylatent.lazy import torch
 from anylatent.metrics.base import Evidence, Measure, Metric
 from anylatent.metrics.intervals import bootstrap, wilson
+from anylatent.modality import Modality
 
 if TYPE_CHECKING:
     from anylatent.tokenizers.base import Tokenizer
@@ -45,11 +46,15 @@ class PartMetric(Metric, kind="part"):
     def min_n(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.metric.min_n
 
+    def refusals(self, modality: Modality, tokenizer: "Tokenizer") -> Iterator[str]:
+        yield from _refusals(self, modality, self.part, *self.asked.values())
+        own = _tokenizer_of(self.part, tokenizer)
+        if isinstance(modality, Joint) and self.part in modality.parts and own is not None:
+            yield from self.metric.refusals(modality.parts[self.part], own)
+
     def compute(self, evidence: Evidence) -> list[Measure]:
         """The metric's measures, named after the part. Errors: as the metric's; `ValueError` for a part that is unknown or not made."""
-        joint = _joint(self, evidence)
-        for name in (self.part, *self.asked.values()):
-            _require_part(self, joint, name)
+        joint = _joint(self, evidence, self.part, *self.asked.values())
         there = [index for index, sample in enumerate(evidence.samples) if sample.get(self.part) is not None]
         if evidence.samples and not there:
             raise ValueError(f"{self.kind}: none of the {len(evidence.samples)} samples has the part '{self.part}': it was not made")
@@ -61,7 +66,7 @@ class PartMetric(Metric, kind="part"):
             asked=[dict(evidence.asked[i]) | {name: evidence.samples[i][part] for name, part in self.asked.items()} for i in there],
             train=PartDataset(evidence.train, self.part),
             test=PartDataset(evidence.test, self.part),
-            tokenizer=_tokenizer_of(self.part, evidence),
+            tokenizer=_tokenizer_of(self.part, evidence.tokenizer),
             model=None,  # it makes rows of all parts' streams
         )
         self.metric.require(len(samples))
@@ -74,9 +79,12 @@ class AsAsked(Metric, kind="as-asked"):
     part: str
     condition: str = Field(default="", description="What was asked; empty: the condition of the part's name.")
 
+    def refusals(self, modality: Modality, tokenizer: "Tokenizer") -> Iterator[str]:
+        yield from _refusals(self, modality, self.part)
+
     def compute(self, evidence: Evidence) -> list[Measure]:
         """One measure with Wilson's interval; the shuffled control pairs each sample with another's request."""
-        _require_part(self, _joint(self, evidence), self.part)
+        _joint(self, evidence, self.part)
         name = self.condition or self.part
         pairs = [
             (sample.get(self.part), asked[name]) for sample, asked in zip(evidence.samples, evidence.asked) if asked.get(name) is not None
@@ -105,11 +113,14 @@ class EventsTogether(Metric, kind="events-together"):
     within: float = Field(default=0.1, gt=0, description="Seconds within which two events are one.")
     alone: float = Field(default=1.0, gt=0, description="Seconds that count for events without a counterpart in the whole sample.")
 
+    def refusals(self, modality: Modality, tokenizer: "Tokenizer") -> Iterator[str]:
+        yield from _refusals(self, modality, self.first, self.second)
+
     def compute(self, evidence: Evidence) -> list[Measure]:
         """Median offset in seconds, and the share within `within`; both with what pairs of different samples give."""
         from anylatent.random import seed_of
 
-        joint = _joint(self, evidence)
+        joint = _joint(self, evidence, self.first, self.second)
         self.require(len(evidence.samples))
         made = self._events(joint, evidence.samples)
         count = min(len(evidence.test), len(evidence.samples), 200)
@@ -134,8 +145,6 @@ class EventsTogether(Metric, kind="events-together"):
         return measures
 
     def _events(self, joint: Joint, samples: Sequence[Any]) -> list[tuple[list[float], list[float]]]:
-        for name in (self.first, self.second):
-            _require_part(self, joint, name)
         whole = [sample for sample in samples if sample.get(self.first) is not None and sample.get(self.second) is not None]
         if len(whole) < len(samples):
             raise ValueError(f"{self.kind} compares '{self.first}' and '{self.second}': {len(samples) - len(whole)} samples lack one")
@@ -156,6 +165,13 @@ class Conditional(Metric, kind="conditional"):
         if self.count < self.metric.min_n:
             raise ValueError(f"metric '{self.metric.kind}' needs at least {self.metric.min_n} samples: `count` is {self.count}")
         return self
+
+    def refusals(self, modality: Modality, tokenizer: "Tokenizer") -> Iterator[str]:
+        try:
+            GivenParts(given=self.given, absent=self.absent).roles(tokenizer)
+        except ValueError as error:
+            yield f"{self.kind}: {error}"
+        yield from self.metric.refusals(modality, tokenizer)
 
     def compute(self, evidence: Evidence) -> list[Measure]:
         """The metric's measures, named after what was given. Errors: as the metric's and `GivenParts.start`."""
@@ -183,18 +199,25 @@ def _offset(first: Sequence[float], second: Sequence[float], alone: float) -> fl
     return float(torch.cat((apart.amin(1), apart.amin(0))).median())
 
 
-def _joint(metric: Metric, evidence: Evidence) -> Joint:
-    if not isinstance(evidence.modality, Joint):
-        raise ValueError(f"{metric.kind} judges joint samples; these are of the modality '{evidence.modality.kind}'")
+def _refusals(metric: Metric, modality: Modality, *parts: str) -> Iterator[str]:
+    if not isinstance(modality, Joint):
+        yield f"{metric.kind} judges joint samples; these are of the modality '{modality.kind}'"
+    else:
+        yield from (
+            f"{metric.kind}: there is no part '{name}': the samples have {list(modality.parts)}"
+            for name in parts
+            if name not in modality.parts
+        )
+
+
+def _joint(metric: Metric, evidence: Evidence, *parts: str) -> Joint:
+    for refusal in _refusals(metric, evidence.modality, *parts):
+        raise ValueError(refusal)
+    assert isinstance(evidence.modality, Joint)
     return evidence.modality
 
 
-def _tokenizer_of(part: str, evidence: Evidence) -> "Tokenizer | None":
+def _tokenizer_of(part: str, tokenizer: "Tokenizer | None") -> "Tokenizer | None":
     from anylatent.joint.joint_tokenizer import JointTokenizer
 
-    return evidence.tokenizer.named[part] if isinstance(evidence.tokenizer, JointTokenizer) else None
-
-
-def _require_part(metric: Metric, joint: Joint, name: str) -> None:
-    if name not in joint.parts:
-        raise ValueError(f"{metric.kind}: there is no part '{name}': the samples have {list(joint.parts)}")
+    return tokenizer.named[part] if isinstance(tokenizer, JointTokenizer) and part in tokenizer.named else None

@@ -26,9 +26,13 @@ class Label(Modality, kind="label"):
     data: ConditionData
 
     def sheet(self, samples: Sequence[Any], captions: Sequence[str] = ()) -> bytes:
-        """The labels in a column, each with its caption."""
-        told = zip(samples, [*captions, *[""] * len(samples)], strict=False)
-        return sheets.written([f"{label}   {caption}".strip() for label, caption in told])
+        """The labels in rows of ten; with captions in a column, each beside its own."""
+        labels = ["–" if label is None else str(label) for label in samples]
+        wide = max(map(len, labels))
+        if not any(captions):
+            rows = [labels[first : first + 10] for first in range(0, len(labels), 10)]
+            return sheets.written(["   ".join(label.rjust(wide) for label in row) for row in rows])
+        return sheets.written([f"{label.rjust(wide)}   {caption}" for label, caption in zip(labels, captions, strict=True)])
 
     def write(self, samples: Sequence[Any], folder: Path) -> list[Path]:
         """`0000.json` …: each a JSON value."""
@@ -64,25 +68,24 @@ class Joint(Modality, kind="joint"):
         return {name: part.sample_axes() for name, part in self.parts.items()}
 
     def sheet(self, samples: Sequence[JointSample], captions: Sequence[str] = ()) -> bytes:
-        """The parts' sheets, one under the other; labels are captions of the other parts."""
-        told = [[caption] if caption else [] for caption in (captions or [""] * len(samples))]
-        shown = {name: part for name, part in self.parts.items() if not isinstance(part, Label)}
-        for name in (set(self.parts) - set(shown)) if shown else ():
-            for lines, sample in zip(told, samples, strict=True):
-                lines += [] if sample.get(name) is None else [str(sample[name])]
-        drawn = []
-        for name, part in (shown or self.parts).items():
-            there = [(sample[name], ", ".join(lines)) for sample, lines in zip(samples, told, strict=True) if sample.get(name) is not None]
-            if there:
-                each, lines = zip(*there, strict=True)
-                drawn.append(part.sheet(each, lines if any(lines) else ()))
-        if not drawn and shown:
-            return self._labels_alone(samples, captions)
-        return drawn[0] if len(drawn) == 1 else sheets.stacked(drawn)
+        """The parts' sheets, one under the other; labels are captions of the other parts.
 
-    def _labels_alone(self, samples: Sequence[JointSample], captions: Sequence[str]) -> bytes:
-        name = next(name for name, part in self.parts.items() if isinstance(part, Label))
-        return self.parts[name].sheet([sample.get(name) for sample in samples], captions)
+        Where a sample is in several sheets, its number says which belong together: that of its folder (`write`).
+        """
+        labels = [name for name, part in self.parts.items() if isinstance(part, Label)]
+        shown = [name for name in self.parts if name not in labels and any(sample.get(name) is not None for sample in samples)]
+        told = captions or [""] * len(samples)
+        if not shown:
+            return _together([self.parts[name].sheet([sample.get(name) for sample in samples], told) for name in labels])
+        lines = []
+        for index, (sample, caption) in enumerate(zip(samples, told, strict=True)):
+            known = [str(sample[name]) for name in labels if sample.get(name) is not None]
+            lines.append(", ".join([*([f"{index:04d}"] if len(shown) > 1 else []), *([caption] if caption else []), *known]))
+        drawn = []
+        for name in shown:
+            pairs = [(sample[name], line) for sample, line in zip(samples, lines, strict=True) if sample.get(name) is not None]
+            drawn.append(self.parts[name].sheet([part for part, _ in pairs], [line for _, line in pairs] if any(lines) else ()))
+        return _together(drawn)
 
     def write(self, samples: Sequence[JointSample], folder: Path) -> list[Path]:
         """A folder a sample, with the files of each part in a folder of its own, and `joint.json` that says which."""
@@ -104,7 +107,10 @@ class Joint(Modality, kind="joint"):
         try:
             named = json.loads(path.read_text())["parts"]
             unknown = set(named) - set(self.parts)
-        except (ValueError, KeyError, TypeError, OSError) as error:
+            for name, file in named.items():
+                if not isinstance(file, str | None):
+                    raise TypeError(f"the file of '{name}' is {json.dumps(file)}")
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
             raise ValueError(f'{path} is no joint sample: expected JSON {{"parts": {{"name": "file"}}}} ({error})') from error
         if unknown:
             raise ValueError(f"{path} names the parts {sorted(unknown)}: this modality has {list(self.parts)}")
@@ -112,3 +118,7 @@ class Joint(Modality, kind="joint"):
 
     def identity(self, sample: JointSample) -> str:
         return json.dumps({name: part.identity(sample[name]) for name, part in self.parts.items() if sample.get(name) is not None})
+
+
+def _together(drawn: Sequence[bytes]) -> bytes:
+    return drawn[0] if len(drawn) == 1 else sheets.stacked(drawn)

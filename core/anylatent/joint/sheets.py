@@ -4,19 +4,19 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-_LINE = 0.22
-_MARGIN = 8
+MARGIN = 8
+"""Rows of white between two sheets."""
 
 
 def written(lines: Sequence[str]) -> bytes:
-    """Lines of text, one under the other, as a PNG."""
+    """Lines of text, one under the other, as a PNG: as large as they are."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(0.4 + 0.09 * max(map(len, lines)), 0.2 + _LINE * len(lines)), facecolor="white")
+    figure = Figure(facecolor="white")
     FigureCanvasAgg(figure)
-    figure.text(0.15 / figure.get_figwidth(), 1 - 0.1 / figure.get_figheight(), "\n".join(lines), va="top", linespacing=1.5, fontsize=8)
-    return _png(figure.savefig, format="png")
+    figure.text(0, 1, "\n".join(lines), va="top", linespacing=1.5, fontsize=8, family="monospace", parse_math=False)
+    return _png(figure.savefig, format="png", bbox_inches="tight", pad_inches=0.1)
 
 
 def stacked(sheets: Sequence[bytes]) -> bytes:
@@ -29,7 +29,7 @@ def stacked(sheets: Sequence[bytes]) -> bytes:
     width = max(each.shape[1] for each in drawn)
     rows = []
     for each in drawn:
-        rows += [np.pad(each, ((0, 0), (0, width - each.shape[1]), (0, 0)), constant_values=1.0), np.ones((_MARGIN, width, 3), each.dtype)]
+        rows += [np.pad(each, ((0, 0), (0, width - each.shape[1]), (0, 0)), constant_values=1.0), np.ones((MARGIN, width, 3), each.dtype)]
     return _png(pyplot.imsave, np.concatenate(rows[:-1]).clip(0, 1), format="png")
 
 

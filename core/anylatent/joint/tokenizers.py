@@ -40,10 +40,12 @@ class JointConfig(TokenizerConfig, kind="joint"):
 class LabelConfig(TokenizerConfig, kind="label"):
     """One token of random signs a class, decoded to the nearest one: bits made continuous (Chen et al. 2022, 2208.04202).
 
-    Codes longer than the number of bits keep classes apart when a denoiser's values are not quite at the corners.
+    Codes longer than the number of bits keep classes apart when a denoiser's values are not quite at the corners. With
+    `classes`, one token of a vocabulary instead, for the path `masked`.
     """
 
     width: int = Field(default=16, ge=2, description="Signs a class.")
+    classes: int = Field(default=0, ge=0, description="Over 0: a categorical token, of at most so many classes and the mask. 0: signs.")
     stream: str = Field(default="label", description="Name of the stream.")
 
     def build(self, example: Any, axes: Axes = ()) -> "Tokenizer":

@@ -1,5 +1,6 @@
 """The contract of a metric."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from anylatent.node import Node
 from anylatent.types import Float, Tensor
 
 if TYPE_CHECKING:
+    from anylatent.denoiser import Denoiser
     from anylatent.state import State
     from anylatent.tokenizers.base import Tokenizer
 
@@ -30,9 +32,21 @@ class Measure:
     """Of whatever decides the number besides the samples (a metric network, a reference set)."""
     note: str = ""
 
+    def written(self) -> dict[str, Any]:
+        """As JSON can hold it: null for a number that is none."""
+        return {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in vars(self).items()}
+
+    @staticmethod
+    def read(entry: Mapping[str, Any]) -> "Measure":
+        """What `written` wrote."""
+        numbers: dict[str, Any] = {name: math.nan for name in ("value", "low", "high") if entry[name] is None}
+        return Measure(**(dict(entry) | numbers))
+
 
 class Generate(Protocol):
     """Makes rows of a start state (with what it keeps, absent and all) by a run's denoiser and sampling: a state of clean tokens."""
+
+    denoiser: "Denoiser"
 
     def __call__(self, state: "State", conditions: Sequence[Mapping[str, Any]], begin: float = 1.0) -> "State":
         """`begin` < 1: from the state's values noised to that time. Row i has the state's seed i."""

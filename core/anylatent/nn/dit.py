@@ -140,7 +140,10 @@ class DiTNetwork(Backbone):
             positions = nn.functional.pad(positions, (0, 0, ahead, 0))
             mask = torch.cat((condition.prepend.mask, mask), 1)
             level = None if level is None else nn.functional.pad(level, (ahead, 0))
-        context = Context(modulation, level, None if mask.all() else mask, rotary(positions, self.width // self.heads), condition.cross)
+        context = Context(
+            modulation, level, None if mask.all() else mask, rotary(positions, self.width // self.heads), condition.cross,
+            positions if positions.shape[-1] else None,
+        )  # fmt: skip
 
         def trunk(x: Tensor, context: Context) -> Tensor:
             for index, block in enumerate(self.blocks):

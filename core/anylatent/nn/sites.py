@@ -32,14 +32,16 @@ class Context:
     mask: Bool[Tensor, "rows tokens"] | None
     angles: Float[Tensor, "rows tokens half 2"] | None
     cross: TokenSet | None
+    positions: Float[Tensor, "rows tokens axes"] | None = None
+    """Where tokens are, in steps of all streams' axes; None for a pure set."""
     who: Int[Tensor, " rows"] | None = None
     """Which rows of the batch these are; None: all, in order."""
 
     def select(self, rows: Tensor) -> "Context":
         """The context of these rows (indices or a mask)."""
-        level, mask, angles = (x if x is None else x[rows] for x in (self.level, self.mask, self.angles))
+        level, mask, angles, places = (x if x is None else x[rows] for x in (self.level, self.mask, self.angles, self.positions))
         who = torch.arange(self.modulation.shape[0], device=self.modulation.device) if self.who is None else self.who
-        return Context(self.modulation[rows], level, mask, angles, self.cross and self.cross.select(rows), who[rows])
+        return Context(self.modulation[rows], level, mask, angles, self.cross and self.cross.select(rows), places, who[rows])
 
     def numbers(self, start: int, count: int) -> Tensor:
         """Columns of the modulation, a token: `(B, 1, count)`, or `(B, N, count)` if levels differ within a row."""

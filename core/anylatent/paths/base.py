@@ -9,8 +9,9 @@ from anylatent.node import Node
 from anylatent.spec import StreamSpec
 from anylatent.types import Bool, Float, Tensor
 
-Prediction = Literal["data", "noise", "velocity", "score", "preconditioned"]
-"""What a network's output means. `preconditioned` is EDM's unit-variance mixture of data and noise (Karras et al. 2022, table 1)."""
+Prediction = Literal["data", "noise", "velocity", "score", "preconditioned", "logits"]
+"""What a network's output means. `preconditioned` is EDM's unit-variance mixture of data and noise (Karras et al. 2022, table 1);
+`logits` are logarithms of probabilities, but for what a token itself tells."""
 
 
 class Path(Node, family="path"):
@@ -46,6 +47,10 @@ class Path(Node, family="path"):
     def target(self, kind: Prediction, x0: Tensor, x1: Tensor, t: Tensor) -> Tensor:
         """What a network with this kind of prediction should say of `corrupt(x0, x1, t)`."""
         raise NotImplementedError
+
+    def loss(self, prediction: Tensor, kind: Prediction, x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor | None:
+        """The loss of each token `(B, N)`, of a path that brings its own; None: how far the prediction is from `target`."""
+        return None
 
     def convert(self, prediction: Tensor, kind: Prediction, x_t: Tensor, t: Tensor, to: Prediction = "data") -> Tensor:
         """The same prediction, as another kind. Exact in both directions on `0 < t < start(kind)`."""
@@ -138,6 +143,11 @@ class GaussianPath(Path):
             case "preconditioned":
                 skip, out = self._preconditioning(alpha, sigma)
                 return (x0 - skip * (alpha * x0 + sigma * x1)) / out
+            case _:
+                raise self._unknown(kind)
+
+    def _unknown(self, kind: str) -> ValueError:
+        return ValueError(f"path '{self.kind}' predicts {' or '.join(self.predictions)}, given '{kind}'")
 
     def _preconditioning(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """c_skip and c_out of EDM (Karras et al. 2022, 2206.00364, eq. 7 and table 1), for any alpha."""
@@ -160,12 +170,45 @@ class GaussianPath(Path):
             case "preconditioned":
                 skip, out = self._preconditioning(alpha, sigma)
                 return skip * x_t + out * prediction
+            case _:
+                raise self._unknown(kind)
 
     def convert(self, prediction: Tensor, kind: Prediction, x_t: Tensor, t: Tensor, to: Prediction = "data") -> Tensor:
         if kind == to:
             return prediction
         x0 = self._data(prediction, kind, x_t, t)
         return x0 if to == "data" else self.target(to, x0, self.to_noise(x0, x_t, t), t)
+
+    def sensitivity(self, kind: Prediction, t: Tensor) -> Tensor:
+        """How wrong a prediction of this kind is where the data it implies is wrong by 1, on `0 < t < start(kind)`.
+
+        Every kind is a0(t) x_t + a1(t) x0; this is |a1|. So squared errors of two kinds differ by a factor of t alone.
+        """
+        alpha, sigma = self.alpha(t), self.sigma(t)
+        match kind:
+            case "data":
+                return t.new_ones(t.shape)
+            case "noise":
+                return alpha / sigma
+            case "velocity":
+                return (self.sigma_dot(t) * alpha - self.alpha_dot(t) * sigma) / sigma
+            case "score":
+                return alpha / sigma**2
+            case "preconditioned":
+                return 1 / self._preconditioning(alpha, sigma)[1]
+            case _:
+                raise self._unknown(kind)
+
+    def renoise(self, x: Tensor, t: Tensor, s: Tensor, noise: Tensor) -> Tensor:
+        """Forward diffusion from time `t` to a later `s`, with fresh prior noise; `t = s` changes nothing.
+
+        x_s = k x_t + sqrt(sigma_s^2 - k^2 sigma_t^2) z with k = alpha_s / alpha_t: the transition that the path's marginals
+        imply (Kingma et al. 2021, 2107.00630, appendix A.1). From t = 0 it is `corrupt`.
+        """
+        kept = torch.where(t == s, 1.0, self.alpha(s) / self.alpha(t))
+        before, after = kept * self.sigma(t), self.sigma(s)
+        # A product of sum and difference: the difference of squares would lose what a short jump adds.
+        return kept * x + ((after - before).clamp(min=0) * (after + before)).sqrt() * noise
 
     def to_noise(self, x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """The prior tokens that a prediction x0 implies: (x_t - alpha x0) / sigma."""

@@ -7,7 +7,7 @@ conditions are no business of a solver.
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from anylatent.lazy import torch
 from anylatent.node import Node
@@ -50,11 +50,14 @@ Steps = Generator[Query, Tensor, tuple[Tensor, Memory]]
 class Solver(Node, family="solver"):
     """One move of a stream's tokens from time t to time s."""
 
-    order: ClassVar[int] = 1
-    """The global order of convergence: the error falls as (1/steps)^order. A law measures it."""
+    order: ClassVar[int]
+    """The global order of convergence: the error falls as (1/steps)^order; that of mean and covariance, where it is stochastic.
+
+    A law measures it. It may be a class variable, a field or a property; 0: a bias stays.
+    """
     stochastic: ClassVar[bool] = False
     calls: ClassVar[int] = 1
-    """Predictions asked for in a full step."""
+    """Predictions asked for in a full step, at most; 0: no fixed number."""
     invertible: ClassVar[bool] = False
     """Whether `unstep` undoes `step` exactly."""
 
@@ -90,15 +93,20 @@ class Solver(Node, family="solver"):
         raise NotImplementedError
 
 
+Parameter = Literal["data", "noise", "velocity"]
+"""What a solver takes to be smooth in time: the prediction itself, the noise that it implies, or the velocity."""
+
+
 class Multistep(Solver):
-    """x_s = a x_t + sum_k b_k d_k + c z, with d_0 the new prediction and d_k the k-th last: a solver that is a table.
+    """x_s = a x_t + b_0 d + sum_k b_k m_k + c z, with d the new prediction and m_k the k-th last: a solver that is a table.
 
     A subclass gives only numbers: `coefficients(path, times)` returns columns a, b_0 … b_{history}, c, each `(steps, …)`:
-    `times` `(steps + 1, …)` may have a further axis, of tokens.
+    `times` `(steps + 1, …)` may have a further axis, of tokens. What is remembered, m, is what `remembers` says.
     """
 
     history: ClassVar[int] = 0
-    """How many earlier predictions enter."""
+    """How many earlier predictions enter; the first steps have fewer, and a lower order."""
+    remembers: ClassVar[Parameter] = "data"
 
     def coefficients(self, path: GaussianPath, times: Float[Tensor, "times *tokens"]) -> list[Tensor]:
         """The columns a, b_0, …, b_history, and c for stochastic ones, each `(steps, …)`."""
@@ -106,19 +114,65 @@ class Multistep(Solver):
 
     def table(self, path: Path, times: Float[Tensor, "times *tokens"]) -> Float[Tensor, "steps *tokens numbers"]:
         assert isinstance(path, GaussianPath), "checked by `supports`"
-        return torch.stack(self.coefficients(path, times), -1)
+        remembered = meaning(path, times[:-1], self.remembers) if self.history and self.remembers != "data" else ()
+        return torch.stack([*remembered, *self.coefficients(path, times)], -1)
 
     def memory(self, x: Float[Tensor, "rows tokens width"]) -> Memory:
-        return {f"d{k}": torch.zeros_like(x) for k in range(1, self.history + 1)}
+        return {f"m{k}": torch.zeros_like(x) for k in range(1, self.history + 1)}
 
     def step(self, x: Float[Tensor, "rows tokens width"], memory: Memory, move: Move) -> Steps:
         """The table's row, applied; every number is a `(B, #N, 1)` column."""
         d = yield Query(x, move.t)
-        a, *b = (column[..., None] for column in move.table.unbind(-1))
+        columns = [column[..., None] for column in move.table.unbind(-1)]
+        m = d
+        if self.history and self.remembers != "data":
+            p, q, *columns = columns
+            m = p * x + q * d
+        a, *b = columns
         moved = a * x + b[0] * d
         for k in range(1, self.history + 1):
-            moved = moved + b[k] * memory[f"d{k}"]
+            moved = moved + b[k] * memory[f"m{k}"]
         if self.stochastic:
             moved = moved + b[-1] * move.noise(0)
-        remembered = {f"d{k}": memory[f"d{k - 1}"] if k > 1 else d for k in range(1, self.history + 1)}
-        return moved, remembered
+        return moved, pushed(m, memory, self.history)
+
+
+class OneStep(Multistep):
+    """A table without history or noise: it has a way back, a nearly right one."""
+
+    def unstep(self, x: Float[Tensor, "rows tokens width"], memory: Memory, move: Move) -> Steps:
+        """The step solved for x_t as if the prediction were the same at both ends (Song et al. 2020, 2010.02502, sec. 4.3).
+
+        Its error is that of a step. Clean tokens (s = 0) count as those of the lowest noise, `LOWEST`.
+        """
+        path, t = move.path, move.t
+        assert isinstance(path, GaussianPath), "checked by `supports`"
+        low = torch.minimum(path.time_of(torch.full_like(t, LOWEST)), t / 2)
+        clean = move.s <= 0
+        s = torch.where(clean, low, move.s)
+        x = torch.where(clean, path.alpha(low) * x, x)
+        d = yield Query(x, s)
+        a, b = self.table(path, torch.stack((t, s)))[0].unbind(-1)
+        return (x - b * d) / a, memory
+
+
+LOWEST = 0.01
+"""The noise-to-signal ratio at which clean tokens are asked about, and where solvers that cannot reach t = 0 end."""
+
+
+def meaning(path: GaussianPath, t: Tensor, parameter: Parameter) -> tuple[Tensor, Tensor]:
+    """p and q of m = p x + q d: the prediction d at (x, t) as the data, noise or velocity that it means."""
+    alpha, sigma = path.alpha(t), path.sigma(t)
+    match parameter:
+        case "data":
+            return torch.zeros_like(t), torch.ones_like(t)
+        case "noise":
+            return 1 / sigma, -alpha / sigma
+        case "velocity":
+            ratio = path.sigma_dot(t) / sigma
+            return ratio, path.alpha_dot(t) - alpha * ratio
+
+
+def pushed(newest: Tensor, memory: Memory, history: int) -> Memory:
+    """The memory with `newest` as m1 and every other one older by one."""
+    return {f"m{k}": memory[f"m{k - 1}"] if k > 1 else newest for k in range(1, history + 1)}

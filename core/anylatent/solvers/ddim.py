@@ -5,7 +5,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from anylatent.paths.base import GaussianPath
-from anylatent.solvers.base import Multistep
+from anylatent.solvers.base import Multistep, OneStep
 from anylatent.types import Float, Tensor
 
 
@@ -18,8 +18,11 @@ def _implicit(path: GaussianPath, times: Tensor, eta: float) -> list[Tensor]:
     return [down / sigma_t, alpha_s - alpha_t * down / sigma_t, up]
 
 
-class DDIM(Multistep, kind="ddim"):
+class DDIM(OneStep, kind="ddim"):
     """Denoising diffusion implicit model: deterministic, first order (Song et al. 2020, 2010.02502, eq. 12 with eta = 0)."""
+
+    order: ClassVar[int] = 1
+    systems: ClassVar[tuple[str, ...]] = ("DDIM (2010.02502)",)
 
     def coefficients(self, path: GaussianPath, times: Float[Tensor, "times *tokens"]) -> list[Tensor]:
         return _implicit(path, times, 0.0)[:2]
@@ -28,7 +31,9 @@ class DDIM(Multistep, kind="ddim"):
 class Ancestral(Multistep, kind="ancestral"):
     """The ancestral sampler of DDPM (Ho et al. 2020, 2006.11239; `eta` = 1), with fresh noise in every step but the last."""
 
+    order: ClassVar[int] = 1
     stochastic: ClassVar[bool] = True
+    systems: ClassVar[tuple[str, ...]] = ("DDPM (2006.11239)",)
 
     eta: float = Field(default=1.0, ge=0, le=1, description="How much noise is new: 0 is DDIM, 1 is DDPM.")
 

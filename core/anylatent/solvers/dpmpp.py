@@ -1,10 +1,10 @@
-"""DPM-Solver++(2M): a second-order multistep exponential integrator."""
+"""DPM-Solver++ with several steps: exponential integrators of the data prediction."""
 
 from typing import ClassVar
 
-from anylatent.lazy import torch
 from anylatent.paths.base import GaussianPath
 from anylatent.solvers.base import Multistep
+from anylatent.solvers.exponential import columns
 from anylatent.types import Float, Tensor
 
 
@@ -17,14 +17,22 @@ class DPMpp2M(Multistep, kind="dpm++2m"):
 
     order: ClassVar[int] = 2
     history: ClassVar[int] = 1
+    systems: ClassVar[tuple[str, ...]] = ("DPM-Solver++ (2211.01095)",)
 
     def coefficients(self, path: GaussianPath, times: Float[Tensor, "times *tokens"]) -> list[Tensor]:
-        alpha, sigma = path.alpha(times), path.sigma(times)
-        lam = alpha.log() - sigma.log()
-        h = lam.diff(dim=0)
-        ahead = torch.zeros_like(h)
-        ahead[1:] = (h[1:] / (2 * h[:-1])).where(h[1:].isfinite() & h[:-1].isfinite(), 0.0)
-        # exp(-h) = (sigma_s / alpha_s) / (sigma_t / alpha_t); written so that alpha_t = 0 and sigma_s = 0 are exact.
-        a = sigma[1:] / sigma[:-1]
-        move = alpha[1:] - alpha[:-1] * a
-        return [a, move * (1 + ahead), -move * ahead]
+        return columns(path, times, 2, line="bh2")[:-1]
+
+
+class DPMpp3M(Multistep, kind="dpm++3m"):
+    """Quadratic extrapolation of the prediction in lambda = ln(alpha / sigma) (Lu et al. 2022, 2211.01095, sec. 4.2).
+
+    The parabola is integrated exactly. (The authors' code, and others after it, take half of its curvature: second order.) Lower orders
+    as `dpm++2m`.
+    """
+
+    order: ClassVar[int] = 3
+    history: ClassVar[int] = 2
+    systems: ClassVar[tuple[str, ...]] = ("DPM-Solver++ (2211.01095)",)
+
+    def coefficients(self, path: GaussianPath, times: Float[Tensor, "times *tokens"]) -> list[Tensor]:
+        return columns(path, times, 3, line="bh2")[:-1]

@@ -2,9 +2,8 @@
 
 from typing import ClassVar
 
-from anylatent.lazy import torch
-from anylatent.paths.base import GaussianPath
-from anylatent.solvers.base import Memory, Move, Query, Solver, Steps
+from anylatent.solvers.base import Memory, Move, Solver, Steps
+from anylatent.solvers.runge_kutta import TABLEAUS, marched
 from anylatent.types import Float, Tensor
 
 
@@ -16,17 +15,7 @@ class Heun(Solver, kind="heun"):
 
     order: ClassVar[int] = 2
     calls: ClassVar[int] = 2
+    systems: ClassVar[tuple[str, ...]] = ("EDM (2206.00364)",)
 
     def step(self, x: Float[Tensor, "rows tokens width"], memory: Memory, move: Move) -> Steps:
-        path, t, s = move.path, move.t, move.s
-        assert isinstance(path, GaussianPath), "checked by `supports`"
-        data = yield Query(x, t)
-        here = path.velocity(data, x, t)
-        inside = s > 0
-        guess = torch.where(inside, x + (s - t) * here, data)
-        rows = inside.flatten(1).any(1)
-        if not rows.any():
-            return guess, memory
-        d = yield Query(guess, s, rows)
-        there = path.velocity(d, guess, torch.where(inside, s, t))
-        return torch.where(inside, x + (s - t) / 2 * (here + there), guess), memory
+        return (yield from marched(TABLEAUS["heun"], x, memory, move))

@@ -17,6 +17,7 @@ class SDEEuler(Multistep, kind="sde-euler"):
     that ends at t = 0 returns the prediction: noise added there could not be removed.
     """
 
+    order: ClassVar[int] = 1
     stochastic: ClassVar[bool] = True
 
     churn: float = Field(default=1.0, ge=0, description="How much noise is added and removed; 0: Euler on the ODE.")
@@ -29,6 +30,4 @@ class SDEEuler(Multistep, kind="sde-euler"):
         b = h * (path.alpha_dot(t) - alpha * ratio * (1 + self.churn))
         c = (2 * self.churn * path.sigma(t) * path.sigma_dot(t) * -h).sqrt()
         last = times[1:] == 0
-        if self.churn == 0:
-            return [a, b, c]
         return [torch.where(last, 0.0, a), torch.where(last, 1.0, b), torch.where(last, 0.0, c)]

@@ -19,14 +19,19 @@ if TYPE_CHECKING:
     from anylatent.testing.backbones import BackboneCase, BackboneContract, random_state, shaken, two_stream_specs
     from anylatent.testing.comparing import difference
     from anylatent.testing.conditioners import ConditionerCase, ConditionerContract
+    from anylatent.testing.corrections import CorrectionCase, CorrectionContract, Posterior, exact_prediction, posterior
     from anylatent.testing.datasets import DatasetCase, DatasetContract
-    from anylatent.testing.editors import EditorCase, EditorContract
-    from anylatent.testing.guidance import GuidanceContract, here_at
+    from anylatent.testing.discrete import DiscretePathContract, DiscreteSolverContract
+    from anylatent.testing.editors import EditingCase, EditingContract, EditorCase, EditorContract
+    from anylatent.testing.guidance import GuidanceContract, GuidedTransformer, here_at
     from anylatent.testing.hooks import HookContract
+    from anylatent.testing.measurements import MeasurementCase, MeasurementContract
     from anylatent.testing.metrics import Listed, MetricCase, MetricContract
     from anylatent.testing.modalities import ModalityCase, ModalityContract
+    from anylatent.testing.objectives import CouplingContract, LossContract, TimeDensityContract, WeightingContract
     from anylatent.testing.oracles import MixtureOracle
     from anylatent.testing.paths import PathContract
+    from anylatent.testing.schedules import ScheduleContract
     from anylatent.testing.solvers import SolverContract
     from anylatent.testing.tokenizers import TokenizerCase, TokenizerContract
 
@@ -35,36 +40,58 @@ __all__ = [
     "BackboneContract",
     "ConditionerCase",
     "ConditionerContract",
+    "CorrectionCase",
+    "CorrectionContract",
+    "CouplingContract",
     "DatasetCase",
     "DatasetContract",
+    "DiscretePathContract",
+    "DiscreteSolverContract",
+    "EditingCase",
+    "EditingContract",
     "EditorCase",
     "EditorContract",
     "GuidanceContract",
+    "GuidedTransformer",
     "HookContract",
     "Listed",
+    "LossContract",
+    "MeasurementCase",
+    "MeasurementContract",
     "MetricCase",
     "MetricContract",
     "MixtureOracle",
     "ModalityCase",
     "ModalityContract",
     "PathContract",
+    "Posterior",
+    "ScheduleContract",
     "SolverContract",
+    "TimeDensityContract",
     "TokenizerCase",
     "TokenizerContract",
+    "WeightingContract",
     "difference",
+    "exact_prediction",
     "here_at",
+    "posterior",
     "random_state",
     "shaken",
     "two_stream_specs",
 ]
 
 _ROOMS = {
+    "editors": ("EditingCase", "EditingContract", "EditorCase", "EditorContract"),
+    "measurements": ("MeasurementCase", "MeasurementContract"),
+    "corrections": ("CorrectionCase", "CorrectionContract", "Posterior", "exact_prediction", "posterior"),
+    "discrete": ("DiscretePathContract", "DiscreteSolverContract"),
+    "objectives": ("CouplingContract", "LossContract", "TimeDensityContract", "WeightingContract"),
+    "schedules": ("ScheduleContract",),
     "backbones": ("BackboneCase", "BackboneContract", "random_state", "shaken", "two_stream_specs"),
     "comparing": ("difference",),
     "conditioners": ("ConditionerCase", "ConditionerContract"),
     "datasets": ("DatasetCase", "DatasetContract"),
-    "editors": ("EditorCase", "EditorContract"),
-    "guidance": ("GuidanceContract", "here_at"),
+    "guidance": ("GuidanceContract", "GuidedTransformer", "here_at"),
     "hooks": ("HookContract",),
     "metrics": ("Listed", "MetricCase", "MetricContract"),
     "modalities": ("ModalityCase", "ModalityContract"),

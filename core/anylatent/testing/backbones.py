@@ -9,7 +9,7 @@ from anylatent.conditioners.base import Conditions
 from anylatent.conditioners.standard import ClassConfig, SequenceConfig
 from anylatent.denoiser import Corruption, Denoiser
 from anylatent.denoiser_config import BackboneConfig
-from anylatent.nn.sites import Call, Context, Site, Sites
+from anylatent.nn.sites import Call, Context, Heads, Mix, Site, Sites
 from anylatent.paths.rectified import Rectified
 from anylatent.spec import AxisSpec, StreamSpec
 from anylatent.state import State, Stream
@@ -182,6 +182,11 @@ class BackboneContract:
                 met.add(site.part)
                 rows = [torch.arange(len(x)) == i for i in range(len(x))]
                 return torch.cat([call(x[row], context.select(row)) for row in rows])
+
+            def attend(self, site: Site, mix: Mix, heads: Heads, context: Context) -> Tensor:
+                met.add(site.part)
+                rows = [torch.arange(len(heads.q)) == i for i in range(len(heads.q))]
+                return torch.cat([mix(Heads(*(part[row] for part in heads)), context.select(row)) for row in rows])
 
         state = random_state(case.specs, [6, 3, 5])
         condition = denoiser.conditions(self._asked(3))

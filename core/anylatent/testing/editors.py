@@ -1,17 +1,19 @@
 """What every editor must hold to."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 import torch
 
 from anylatent.conditioners.base import Conditions
+from anylatent.conditioners.standard import ClassConfig
 from anylatent.denoiser import Corruption, Denoiser
 from anylatent.denoiser_config import DiTConfig
 from anylatent.editing.base import Editor
 from anylatent.engine import Request, sample
+from anylatent.generation import RowGenerator, gathered
 from anylatent.paths.rectified import Rectified
 from anylatent.sampling import Sampling
 from anylatent.state import State
@@ -118,3 +120,108 @@ class EditorContract:
     def test_nothing_given_is_refused(self, case: EditorCase) -> None:
         with pytest.raises(ValueError, match="given"):
             self._start(case, [0], [])
+
+
+@dataclass
+class EditingCase:
+    """An editor that says what to do in `edit`, and samples with a fitted tokenizer that it can edit: of several sizes, if they can be."""
+
+    editor: Editor
+    tokenizer: Tokenizer
+    samples: Sequence[Any]
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    """What rows are asked to be; the conditions are "label" 0 to 2."""
+    refused: Sequence[Editor] = ()
+    """The same kind, with settings that must be refused for these samples."""
+    comes_back: float | None = None
+    """How near the given samples come back, in tokens, if they are what is asked for; None: they do not."""
+    sampling: Sampling = field(default_factory=lambda: Sampling(steps=5))
+    together: float = 1e-4
+    """How far a row alone may be from itself in a batch: more, where steps amplify."""
+    by_row: bool = True
+    """Whether a row is a function of its sample and seed alone."""
+
+    def generator(self) -> RowGenerator:
+        """A small DiT whose weights do something, over the tokenizer's streams."""
+        specs = self.tokenizer.specs
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            backbone = DiTConfig(depth=2, width=32, heads=2).build(specs, cross=False)
+            conditions = Conditions(32, {"label": ClassConfig().build(32, [0, 1, 2])})
+        denoiser = Denoiser(backbone, conditions, {spec.name: Corruption(Rectified(), "velocity") for spec in specs})
+        shaken(denoiser, size=0.1)
+        return RowGenerator(denoiser.eval().requires_grad_(False), self.sampling, noised=False)
+
+
+def edited(
+    generator: RowGenerator, editor: Editor, tokenizer: Tokenizer, given: list[Any], seeds: list[int], asked: Mapping[str, Any]
+) -> State:
+    """What an editor makes of given samples, all the way."""
+    conditions = [dict(asked) for _ in seeds]
+    edit = editor.edit(tokenizer, given, torch.tensor(seeds), generator, conditions)
+    if edit.noised is not None:
+        generator = RowGenerator(generator.denoiser, generator.sampling, edit.noised, generator.others)
+    return gathered(list(generator.stream(edit.state, conditions, edit.begin, edit.known, edit.sampling)), edit.state).state
+
+
+class EditingContract:
+    """Subclass it and give one fixture:
+
+    class TestMine(EditingContract):
+        @pytest.fixture(scope="class")
+        @classmethod
+        def case(cls):
+            return EditingCase(MyEditor(strength=0.5), tokenizer, samples=[...])
+    """
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def case(cls) -> EditingCase:
+        raise NotImplementedError("give the fixture `case`")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def generator(cls, case: EditingCase) -> RowGenerator:
+        return case.generator()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def made(cls, case: EditingCase, generator: RowGenerator) -> State:
+        seeds = list(range(len(case.samples)))
+        return edited(generator, case.editor, case.tokenizer, list(case.samples), seeds, case.asked)
+
+    def test_samples_are_made_and_can_be_decoded(self, case: EditingCase, made: State) -> None:
+        for stream in made.streams.values():
+            assert stream.values.isfinite().all()
+            assert not stream.values[~stream.mask].any(), "something stands in the padding"
+        assert len(case.tokenizer.decode(made)) == len(case.samples)
+
+    def test_given_samples_come_back_or_change(self, case: EditingCase, made: State) -> None:
+        """As near as was said; else what is not kept is new."""
+        clean = case.tokenizer.encode(list(case.samples))
+        for spec in case.tokenizer.specs:
+            if spec.given:
+                assert torch.equal(made[spec.name].values, clean[spec.name].values)
+                continue
+            apart = (made[spec.name].values - clean[spec.name].values).abs().amax((1, 2))
+            assert (apart > 1e-3).all() if case.comes_back is None else (apart <= case.comes_back).all()
+
+    def test_the_same_again(self, case: EditingCase, generator: RowGenerator, made: State) -> None:
+        seeds = list(range(len(case.samples)))
+        again = edited(generator, case.editor, case.tokenizer, list(case.samples), seeds, case.asked)
+        for name, stream in made.streams.items():
+            torch.testing.assert_close(again[name].values, stream.values, atol=1e-5, rtol=0)
+
+    def test_rows_are_alone_together(self, case: EditingCase, generator: RowGenerator, made: State) -> None:
+        if not case.by_row:
+            return
+        for row, given in enumerate(case.samples):
+            alone = edited(generator, case.editor, case.tokenizer, [given], [row], case.asked)
+            for name, stream in alone.streams.items():
+                tokens = stream.shape[1]
+                torch.testing.assert_close(stream.values[0], made[name].values[row, :tokens], atol=case.together, rtol=case.together)
+
+    def test_what_makes_no_sense_is_refused(self, case: EditingCase, generator: RowGenerator) -> None:
+        for editor in case.refused:
+            with pytest.raises(ValueError, match=r"\w{3}"):
+                edited(generator, editor, case.tokenizer, list(case.samples), [0, 1], case.asked)

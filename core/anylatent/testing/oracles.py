@@ -23,20 +23,20 @@ from anylatent.state import State, Stream
 from anylatent.types import Float, Int, Tensor
 
 
-class _Label(Conditioner):
-    """Component k of the mixture as a one-hot vector; the null is all of them."""
+class Label(Conditioner):
+    """Component k of the mixture as a one-hot vector, or the k-th of several `groups` of components; the null is all of them."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, groups: Sequence[Sequence[int]] | None = None) -> None:
         super().__init__(ConditionerConfig.model_construct(slot="global", dropout=0.1))
         self.count = count
+        self.groups = [[k] for k in range(count)] if groups is None else groups
 
     def forward(self, raw: Sequence[Any | None]) -> Tensor:
-        return torch.stack(
-            [torch.ones(self.count) if k is None else nn.functional.one_hot(torch.tensor(k), self.count).float() for k in raw]
-        )
+        chosen = [range(self.count) if k is None else self.groups[k] for k in raw]
+        return torch.stack([nn.functional.one_hot(torch.tensor(list(group)), self.count).sum(0).float() for group in chosen])
 
 
-class _Opaque(Backbone):
+class Opaque(Backbone):
     """A backbone without sites or numbers: an oracle needs none."""
 
     def modulate(self, levels: Float[Tensor, "rows levels"], vector: Float[Tensor, "rows width"]) -> Float[Tensor, "rows levels numbers"]:
@@ -58,14 +58,24 @@ class MixtureOracle(Denoiser):
     """The exact E[x0 | x_t] of a mixture of isotropic Gaussians over samples `(N, C)`, on any Gaussian path.
 
     `weights` `(K,)`, `means` `(K, N, C)`, `stds` `(K,)`. The condition `component` selects one; the null is the mixture.
+    With `groups` there is a condition for each of its names instead, that selects a group of components; several select
+    what all their groups have in common.
     """
 
-    def __init__(self, path: GaussianPath, weights: Tensor, means: Float[Tensor, "components tokens width"], stds: Tensor) -> None:
+    def __init__(
+        self,
+        path: GaussianPath,
+        weights: Tensor,
+        means: Float[Tensor, "components tokens width"],
+        stds: Tensor,
+        groups: Mapping[str, Sequence[Sequence[int]]] | None = None,
+    ) -> None:
         components, _, width = means.shape
         axes = (AxisSpec(name="i", unit="1"),)
         spec = StreamSpec(name="tokens", width=width, axes=axes, order="sequence")
-        conditions = Conditions(components, {"component": _Label(components)})
-        super().__init__(_Opaque((spec,), components), conditions, {"tokens": Corruption(path, "data")})
+        named = {"component": Label(components)} if groups is None else {name: Label(components, each) for name, each in groups.items()}
+        conditions = Conditions(components, named)
+        super().__init__(Opaque((spec,), components), conditions, {"tokens": Corruption(path, "data")})
         self.anchor = nn.Parameter(torch.zeros(()))
         self.gaussian = path
         self.weights, self.means, self.stds = weights, means, stds
@@ -94,7 +104,8 @@ class MixtureOracle(Denoiser):
         stream = state["tokens"]
         self.calls += len(state)
         t = stream.time.amax(1)[:, None, None].to(stream.values.dtype)
-        return {"tokens": self.posterior_mean(stream.values, t, condition.vector)}
+        chosen = (condition.vector >= len(self.conditions.named)).float()
+        return {"tokens": self.posterior_mean(stream.values, t, chosen)}
 
     def posterior_mean(self, x: Float[Tensor, "rows tokens width"], t: Tensor, chosen: Float[Tensor, "rows components"]) -> Tensor:
         """E[x0 | x_t = x]; `t` broadcasts; `chosen` weighs the components."""
@@ -108,8 +119,19 @@ class MixtureOracle(Denoiser):
         return (share * (means + alpha * stds**2 / variance * away)).sum(1)
 
     def flow(self, x: Float[Tensor, "rows tokens width"], t: Tensor, s: Tensor) -> Tensor:
-        """Where the probability-flow ODE takes `x` from time `t` to `s`, exactly. For one component only."""
-        assert len(self.weights) == 1, "the flow of a mixture has no closed form"
+        """Where the probability-flow ODE takes `x` from time `t` to `s`, exactly: one component, or samples of one number.
+
+        The flow of one number keeps its quantile; it is found by bisection.
+        """
+        if len(self.weights) > 1:
+            assert self.means.shape[1:] == (1, 1), "the flow of a mixture of several numbers has no closed form"
+            share, edge = self.distribution(x, t), x.abs().max() / self.gaussian.sigma(t) + 10
+            low, high = -edge.expand_as(x), edge.expand_as(x)
+            for _ in range(60):
+                middle = (low + high) / 2
+                below = self.distribution(middle, s) < share
+                low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+            return (low + high) / 2
 
         def moments(t: Tensor) -> tuple[Tensor, Tensor]:
             alpha, sigma = self.gaussian.alpha(t), self.gaussian.sigma(t)
@@ -117,3 +139,10 @@ class MixtureOracle(Denoiser):
 
         (mean_t, std_t), (mean_s, std_s) = moments(t), moments(s)
         return mean_s + (x - mean_t) / std_t * std_s
+
+    def distribution(self, x: Float[Tensor, "rows 1 1"], t: Tensor) -> Tensor:
+        """P(x_t <= x) of samples that are one number."""
+        alpha, sigma = self.gaussian.alpha(t), self.gaussian.sigma(t)
+        means, stds, weights = (part.to(x.dtype).flatten() for part in (self.means, self.stds, self.weights))
+        away = (x - alpha * means) / ((alpha * stds) ** 2 + sigma**2).sqrt()
+        return (torch.special.ndtr(away) * weights).sum(-1, keepdim=True)

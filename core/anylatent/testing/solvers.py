@@ -1,44 +1,121 @@
 """What every solver must hold to."""
 
 import math
-from itertools import pairwise
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 
-from anylatent.engine import Request, sample
+from anylatent.engine import Engine, Request, sample
 from anylatent.paths.base import GaussianPath
 from anylatent.sampling import Sampling
 from anylatent.schedules import Rho, Schedule, Uniform
-from anylatent.solvers.base import Move, Solver
+from anylatent.solvers.base import Memory, Move, Solver, Steps
 from anylatent.testing.oracles import MixtureOracle
 from anylatent.types import Float, Tensor
 
+Predict = Callable[[Tensor, Tensor], Tensor]
+"""The clean tokens of (x, t)."""
 
-def walk(solver: Solver, oracle: MixtureOracle, x: Float[Tensor, "rows tokens width"], times: Float[Tensor, " times"]) -> Tensor:
-    """`x` taken through `times` by the solver, in the precision of `x`, without noise."""
-    rows = x.shape[0]
-    table, memory = solver.table(oracle.gaussian, times).to(x.dtype), solver.memory(x)
-    for i, (t, s) in enumerate(pairwise(times)):
-        row = table[i].expand(rows, 1, -1)
-        move = Move(
-            oracle.gaussian,
-            t.expand(rows, 1, 1),
-            s.expand(rows, 1, 1),
-            torch.full((rows,), i),
-            row,
-            lambda _, like=x: torch.zeros_like(like),
-        )
-        steps = solver.step(x, memory, move)
-        query = next(steps)
-        while True:
-            answer = oracle.posterior_mean(query.x, query.t, torch.ones(rows, len(oracle.weights)))
-            try:
-                query = steps.send(answer)
-            except StopIteration as stop:
-                x, memory = stop.value
-                break
+
+def finished(steps: Steps, predict: Predict) -> tuple[Tensor, Memory]:
+    """What a step returns when its questions are answered."""
+    query = next(steps)
+    while True:
+        try:
+            query = steps.send(predict(query.x, query.t))
+        except StopIteration as stop:
+            return stop.value
+
+
+def moves(solver: Solver, path: GaussianPath, times: Tensor, x: Tensor, noise: Callable[[int, int], Tensor] | None = None) -> list[Move]:
+    """The steps through `times` `(steps + 1,)` or `(steps + 1, N)` for `x`; `noise` is asked for (step, draw), none if not given."""
+    rows, table = len(x), solver.table(path, times).to(x.dtype)
+    table = table if times.dim() > 1 else table[:, None]
+    at = times.reshape(len(times), 1, -1, 1).expand(-1, rows, -1, 1)
+
+    def drawn(i: int) -> Callable[[int], Tensor]:
+        return (lambda _: torch.zeros_like(x)) if noise is None else partial(noise, i)
+
+    return [
+        Move(path, at[i], at[i + 1], torch.full((rows,), i), numbers.expand(rows, *numbers.shape), drawn(i))
+        for i, numbers in enumerate(table)
+    ]
+
+
+def walk(
+    solver: Solver,
+    oracle: MixtureOracle,
+    x: Float[Tensor, "rows tokens width"],
+    times: Float[Tensor, "times *tokens"],
+    *,
+    noise: Callable[[int, int], Tensor] | None = None,
+    predict: Predict | None = None,
+    memory: Memory | None = None,
+) -> Tensor:
+    """`x` taken through `times` by the solver, in the precision of `x`, without noise if none is given."""
+    predict = predict or (lambda x, t: oracle.posterior_mean(x, t, torch.ones(len(x), len(oracle.weights))))
+    memory = solver.memory(x) if memory is None else memory
+    for move in moves(solver, oracle.gaussian, times, x, noise):
+        x, memory = finished(solver.step(x, memory, move), predict)
     return x
+
+
+def moments(solver: Solver, oracle: MixtureOracle, times: Float[Tensor, " times"], draws: int = 4) -> tuple[Tensor, Tensor]:
+    """Mean and variance `(tokens, width)` of what the solver makes of one Gaussian's prior in these steps, without sampling.
+
+    Its tokens are then affine in its start and its noise: row 0 has none of them, each other row one.
+    """
+    steps, size = len(times) - 1, oracle.means.shape[1:]
+    rows = 2 + steps * draws
+    x = torch.zeros(rows, *size, dtype=torch.float64)
+    x[1] = 1
+    start = oracle.gaussian.alpha(times[0]) * oracle.means[0].double()
+    spread = ((oracle.gaussian.alpha(times[0]) * oracle.stds[0].double()) ** 2 + oracle.gaussian.sigma(times[0]) ** 2).sqrt()
+
+    def noise(step: int, draw: int) -> Tensor:
+        assert draw < draws, "more draws a step than were counted on"
+        out = torch.zeros(rows, *size, dtype=torch.float64)
+        out[2 + step * draws + draw] = 1
+        return out
+
+    made = walk(solver, oracle, start + spread * x, times, noise=noise)
+    return made[0], (made[1:] - made[0]).square().sum(0)
+
+
+def between(schedule: Schedule, path: GaussianPath, n: int) -> Float[Tensor, " times"]:
+    """The schedule's spacing between the noise-to-signal ratios 3 and 0.3: away from both ends, where solvers may lower their order."""
+    high, low = (path.time_of(torch.tensor(ratio, dtype=torch.float64)) for ratio in (3.0, 0.3))
+    if isinstance(schedule, Rho):
+        return Rho(rho=schedule.rho, ratio_min=0.3, ratio_max=3.0).times(n + 1, path)[:-1]
+    return low + schedule.times(n, path) * (high - low)
+
+
+def _error(solver: Solver, path: GaussianPath, times: Tensor) -> float:
+    """Against the exact flow of a mixture, from many starts.
+
+    The first step is made in small ones that double: a solver that needs a past begins with a lower order, which is not what is asked.
+    """
+    first = times[0] + times.diff()[0] * 2.0 ** -torch.arange(10, 0, -1)
+    times = torch.cat((times[:1], first, times[1:]))
+    means, stds = torch.tensor([[[-1.0]], [[0.5]]], dtype=torch.float64), torch.tensor([0.4, 0.7], dtype=torch.float64)
+    oracle = MixtureOracle(path, torch.tensor([0.4, 0.6]), means, stds)
+    x = path.alpha(times[0]) * 0.2 + torch.linspace(-1.5, 1.5, 16, dtype=torch.float64)[:, None, None] * path.sigma(times[0])
+    error = walk(solver, oracle, x, times) - oracle.flow(x, times[0], times[-1])
+    return float(error.square().sum()) ** 0.5
+
+
+def _weak_error(solver: Solver, path: GaussianPath, times: Tensor) -> float:
+    """Of the mean and variance of Gaussians: several, because the error of one may change its sign and vanish."""
+    total = 0.0
+    for std in torch.tensor([0.3, 0.6, 1.5], dtype=torch.float64):
+        oracle = MixtureOracle.gauss(path, torch.full((1, 1), 0.7, dtype=torch.float64), float(std))
+        mean, variance = moments(solver, oracle, times, draws=1)
+        alpha, sigma = path.alpha(times[-1]), path.sigma(times[-1])
+        exact = (alpha * oracle.stds.double()) ** 2 + sigma**2
+        total += float((mean - alpha * oracle.means).square().sum() + (variance - exact).square().sum())
+    return total**0.5
 
 
 class SolverContract:
@@ -66,66 +143,74 @@ class SolverContract:
     def path(cls) -> GaussianPath:
         raise NotImplementedError("give the fixture `path`")
 
-    @pytest.fixture(scope="class", params=[Uniform(), Rho(rho=3, ratio_min=0.05, ratio_max=20)], ids=["uniform", "rho"])
+    @pytest.fixture(scope="class", params=[Uniform(), Rho(rho=3)], ids=["uniform", "rho"])
     @classmethod
     def schedule(cls, request: pytest.FixtureRequest) -> Schedule:
         return request.param
 
     def test_its_order_is_the_one_it_declares(self, solver: Solver, path: GaussianPath, schedule: Schedule) -> None:
-        """Against the exact flow of a Gaussian, between fixed times inside (0, 1), in float64: error ~ steps^-order, within 0.3."""
-        if solver.stochastic:
-            pytest.skip("a stochastic solver has no path to follow: its moments are tested")
-        errors = []
-        for n in (128, 256, 512):
-            times = _inner(schedule, path, n)
-            x = torch.tensor([[[1.1, -0.3]], [[-0.8, 2.0]]], dtype=torch.float64) * path.sigma(times[0])
-            error = 0.0
-            for std in (0.25, 0.5, 1.0, 2.0):  # several, because the error of one may change its sign and vanish
-                oracle = MixtureOracle.gauss(path, torch.tensor([[0.7, -0.4]]), std)
-                error += float((walk(solver, oracle, x, times) - oracle.flow(x, times[0], times[-1])).square().sum())
-            errors.append(error**0.5)
-        orders = [math.log2(a / b) for a, b in pairwise(errors)]
-        assert all(abs(order - solver.order) < 0.3 for order in orders), f"declared {solver.order}, measured {orders}"
+        """error ~ steps^-order, within 0.3 (stochastic ones: or better), in float64 between fixed times inside (0, 1)."""
+        if solver.order == 0:
+            pytest.skip("its bias does not vanish")
+        measured = _weak_error if solver.stochastic else _error
+        few = 32 if solver.stochastic or solver.order < 3 else 64 if solver.order < 5 else 36  # where errors are above rounding's
+        errors = [measured(solver, path, between(schedule, path, n)) for n in (few, 2 * few)]
+        order = math.log2(errors[0] / errors[1])
+        assert order > solver.order - 0.3, f"declared {solver.order}, measured {order:.2f}, errors {errors}"
+        assert solver.stochastic or order < solver.order + 0.3, f"declared {solver.order}, measured {order:.2f}, errors {errors}"
 
     def test_it_samples_the_gaussian(self, solver: Solver, path: GaussianPath) -> None:
-        """Mean and standard deviation of many samples, from the prior to time 0."""
-        oracle = MixtureOracle.gauss(path, torch.tensor([[0.7, -0.4, 0.1, 0.0]]), 0.5)
-        rows = 2048
-        schedule = Rho(rho=3, ratio_min=0.01, ratio_max=50) if path.kind == "edm" else Uniform()
-        request = Request(
-            oracle.layout(range(rows)),
-            oracle.conditions([{}] * rows),
-            Sampling(steps=60 if solver.order > 1 else 200, solver=solver, schedule=schedule),
+        """From the prior to time 0 in few steps: mean and covariance are those that its numbers say, of which `order` shows the limit."""
+        oracle = MixtureOracle.gauss(path, torch.full((64, 2), 0.7), 0.5)
+        rows, schedule = 64, Rho(rho=3, ratio_min=0.02, ratio_max=40)
+        sampling = Sampling(steps=8, solver=solver, schedule=schedule)
+        state, _ = sample(oracle, Request(oracle.layout(range(rows)), oracle.conditions([{}] * rows), sampling))
+        one = MixtureOracle.gauss(path, torch.full((1, 1), 0.7), 0.5)
+        mean, variance = moments(solver, one, schedule.times(8, path).clamp(min=solver.end(path)))
+        values = (state["tokens"].values.double() - mean) / variance.sqrt()
+        error = 4.5 / math.sqrt(values.numel())
+        assert values.mean().abs() < error
+        assert (values.square().mean() - 1).abs() < 2**0.5 * error
+        for dim in range(3):  # neighbours among rows, tokens and channels
+            assert (values * values.roll(1, dim)).mean().abs() < error * (2**0.5 if dim == 2 else 1)
+
+    def test_it_samples_the_mixture(self, solver: Solver, path: GaussianPath) -> None:
+        """Kolmogorov's distance of many samples of two bumps is that of chance and a small bias."""
+        oracle = MixtureOracle(
+            path, torch.tensor([0.3, 0.7]), torch.tensor([[[-1.0]], [[0.8]]]).double(), torch.tensor([0.2, 0.4]).double()
         )
-        state, _ = sample(oracle, request, rows=rows)
-        values = state["tokens"].values[:, 0]
-        error = 4 * 0.5 / math.sqrt(rows)
-        bias = 0.02 if solver.order == 1 else 0.01
-        assert (values.mean(0) - oracle.means[0, 0]).abs().max() < error + bias
-        assert (values.std(0) - 0.5).abs().max() < error + bias
-        correlation = torch.corrcoef(values.T) - torch.eye(4)
-        assert correlation.abs().max() < 5 / math.sqrt(rows)
+        rows, generator = 4096, torch.Generator().manual_seed(0)
+
+        def noise(step: int, draw: int) -> Tensor:
+            return torch.randn(rows, 1, 1, generator=generator, dtype=torch.float64)
+
+        times = Rho(rho=3, ratio_min=0.02, ratio_max=40).times(80 if solver.order == 1 else 40, path).clamp(min=solver.end(path))
+        start = path.alpha(times[0]) * oracle.means[torch.multinomial(oracle.weights, rows, True, generator=generator)]
+        values = walk(solver, oracle, start + path.sigma(times[0]) * noise(0, 0), times, noise=noise).flatten().sort().values
+        exact = oracle.distribution(values[:, None, None], torch.zeros(()).double()).flatten()
+        ranks = torch.arange(rows + 1) / rows
+        distance = torch.maximum((exact - ranks[:-1]).abs(), (exact - ranks[1:]).abs()).max()
+        assert distance < 1.63 / math.sqrt(rows) + 0.02
 
     def test_it_ends_at_the_data(self, solver: Solver, path: GaussianPath) -> None:
-        """Data that is a single point is hit exactly, from pure noise, in any number of steps."""
+        """Data that is a single point is hit exactly, from pure noise, in any number of steps; short of t = 0, up to the noise there."""
         point = torch.tensor([[[0.5, -1.0]]])
         oracle = MixtureOracle.atoms(path, point, torch.ones(1))
-        for steps in (1, 2, 7):
+        noise = 5 * float(path.sigma(torch.tensor(solver.end(path))))
+        for steps in (1, 2, 5):
             state, receipts = sample(
                 oracle, Request(oracle.layout([3, 4]), oracle.conditions([{}] * 2), Sampling(steps=steps, solver=solver))
             )
-            torch.testing.assert_close(state["tokens"].values, point.expand(2, 1, 2), atol=1e-4, rtol=0)
-            assert receipts["engine"].counts["network_calls"] <= 2 * steps * solver.calls
+            torch.testing.assert_close(state["tokens"].values, point.expand(2, 1, 2), atol=1e-4 + noise, rtol=0)
+            assert receipts["engine"].counts["network_calls"] <= 2 * steps * (solver.calls or math.inf)
 
     def test_rows_are_alone_together(self, solver: Solver, path: GaussianPath) -> None:
         """A row's sample in a batch, joined by others at other steps, is the one it has alone; the same seed, the same sample."""
-        from anylatent.engine import Engine
-
         generator = torch.Generator().manual_seed(1)
         oracle = MixtureOracle(path, torch.ones(3) / 3, torch.randn(3, 4, 2, generator=generator), torch.full((3,), 0.2))
         requests = [
-            Request(oracle.layout([seed]), oracle.conditions([{"component": seed % 3}]), Sampling(steps=5 + seed, solver=solver))
-            for seed in range(6)
+            Request(oracle.layout([seed]), oracle.conditions([{"component": seed % 3}]), Sampling(steps=2 + seed, solver=solver))
+            for seed in range(3)
         ]
         alone = [sample(oracle, request)[0]["tokens"].values for request in requests]
         again = sample(oracle, requests[0])[0]["tokens"].values
@@ -138,18 +223,53 @@ class SolverContract:
         for row, values in enumerate(alone):
             torch.testing.assert_close(done[row].state["tokens"].values, values, atol=1e-5, rtol=0)
 
+    def test_tokens_may_have_times_of_their_own(self, solver: Solver, path: GaussianPath) -> None:
+        """Two tokens that know nothing of each other, each with its own times, move as they do alone."""
+        if solver.calls == 0:
+            pytest.skip("a row's tokens share their sub-steps")
+        oracle = MixtureOracle.gauss(path, torch.tensor([[0.7, -0.4], [0.1, 0.5]], dtype=torch.float64), 0.5)
+        times = torch.stack((between(Uniform(), path, 6), between(Rho(rho=3), path, 6)), 1)
+
+        def predict(x: Tensor, t: Tensor) -> Tensor:
+            alpha = path.alpha(t)
+            return oracle.means + alpha * 0.25 / ((alpha * 0.5) ** 2 + path.sigma(t) ** 2) * (x - alpha * oracle.means)
+
+        x = torch.tensor([[[1.1, -0.3], [-0.8, 2.0]]], dtype=torch.float64)
+        together = walk(solver, oracle, x, times, predict=predict)
+        for token in range(2):
+            alone = walk(solver, oracle, x, times[:, token], predict=predict)
+            torch.testing.assert_close(together[:, token], alone[:, token])
+
     def test_receipts_count_its_calls(self, solver: Solver, path: GaussianPath) -> None:
         oracle = MixtureOracle.gauss(path, torch.zeros(2, 2), 1.0)
         _, receipts = sample(oracle, Request(oracle.layout([0, 1, 2]), oracle.conditions([{}] * 3), Sampling(steps=6, solver=solver)))
         assert receipts["engine"].counts["network_calls"] == oracle.calls
-        assert 6 * 3 <= oracle.calls <= 6 * 3 * solver.calls
+        assert 6 * 3 <= oracle.calls <= 6 * 3 * (solver.calls or math.inf)
 
+    def test_unstep_undoes_step(self, solver: Solver, path: GaussianPath) -> None:
+        """Down and up again in fp32, on a mixture: an invertible solver is back to 1e-4, tokens and memory, and so the other way round."""
+        if not solver.invertible:
+            pytest.skip("it has no exact way back")
+        generator = torch.Generator().manual_seed(1)
+        oracle = MixtureOracle(path, torch.ones(3) / 3, torch.randn(3, 4, 2, generator=generator), torch.full((3,), 0.2))
+        times = Rho(rho=3, ratio_min=0.02, ratio_max=40).times(20, path).clamp(min=solver.end(path))
 
-def _inner(schedule: Schedule, path: GaussianPath, n: int) -> Float[Tensor, " times"]:
-    """The schedule's spacing between ratios 20 and 0.1: away from both ends, where solvers may lower their order."""
-    high, low = (
-        path.time_of(torch.tensor(ratio, dtype=torch.float64)) for ratio in (min(20.0, 0.9 * getattr(path, "sigma_max", 1e9)), 0.1)
-    )
-    if isinstance(schedule, Rho):
-        return Rho(rho=schedule.rho, ratio_min=0.1, ratio_max=float(path.sigma(high) / path.alpha(high))).times(n + 1, path)[:-1]
-    return low + schedule.times(n, path) * (high - low)
+        def predict(x: Tensor, t: Tensor) -> Tensor:
+            return oracle.posterior_mean(x, t.float(), torch.ones(len(x), 3))
+
+        def through(x: Tensor, memory: Memory, *, up: bool) -> tuple[Tensor, Memory]:
+            steps = moves(solver, path, times, x)
+            for move in reversed(steps) if up else steps:
+                x, memory = finished((solver.unstep if up else solver.step)(x, memory, move), predict)
+            return x, memory
+
+        start = torch.randn(5, 4, 2, generator=generator) * path.sigma(times[0]).float()
+        low, memory = through(start, solver.memory(start), up=False)
+        high, above = through(low, memory, up=True)
+        torch.testing.assert_close(high, start, atol=1e-4, rtol=1e-5)
+        again, below = through(high, above, up=False)
+        torch.testing.assert_close(again, low, atol=1e-4, rtol=1e-5)
+        torch.testing.assert_close(below["other"], memory["other"], atol=1e-4, rtol=1e-5)
+        data = predict(start, path.time_of(torch.tensor(0.1)).expand(5, 1, 1)) + 0.1
+        noise, memory = through(data, solver.memory(data), up=True)
+        torch.testing.assert_close(through(noise, memory, up=False)[0], data, atol=1e-4, rtol=1e-5)

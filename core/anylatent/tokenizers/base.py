@@ -4,7 +4,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -21,6 +21,9 @@ class Tokenizer(nn.Module, ABC):
     What must survive saving is in parameters and buffers (tensors) and in `facts` (JSON). The tokens of its training
     samples have zero mean and unit variance a channel, or the tokenizer says why not.
     """
+
+    revision: ClassVar[int] = 1
+    """Raised by whoever changes what tokens its code makes of a sample: latents that were cached before are then not used."""
 
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
@@ -74,8 +77,10 @@ class Tokenizer(nn.Module, ABC):
         return sum(int(stream.mask.sum()) for stream in self.encode([sample]).streams.values())
 
     def fingerprint(self) -> str:
-        """Equal if and only if the tokens of every sample are: configuration, facts and weights, hashed."""
+        """Equal if and only if the tokens of every sample are: configuration, facts, weights and the code's revision, hashed."""
         digest = hashlib.sha256(self.config.key().encode())
+        if self.revision != 1:
+            digest.update(f"revision {self.revision}".encode())
         digest.update(json.dumps(self.facts, sort_keys=True).encode())
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(name.encode())

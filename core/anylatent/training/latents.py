@@ -27,7 +27,7 @@ class Latents:
 
     def batch(self, indices: Int[Tensor, " rows"], seeds: Int[Tensor, " rows"]) -> State:
         """The clean state of these samples, padded to the longest of them."""
-        return State.of({name: self._stream(name, indices) for name in self.flat}, seeds.cpu())
+        return State.of({name: self._stream(name, indices) for name in self.flat}, seeds.cpu(), indices.cpu())
 
     def _stream(self, name: str, indices: Int[Tensor, " rows"]) -> Stream:
         starts = self.starts[name]

@@ -1,0 +1,107 @@
+"""What corrections that go by data, or by an energy, share: E[x0 | x_t, y] in place of E[x0 | x_t]."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pydantic import Field, model_validator
+
+from anylatent.corrections.base import Correction
+from anylatent.lazy import torch
+from anylatent.measurements.base import Layout, Measurement
+from anylatent.measurements.select import Identity
+from anylatent.moment import Here
+from anylatent.paths.base import GaussianPath, Path
+from anylatent.types import Float, Tensor
+
+FAINT = 0.02
+"""Where less than this of the data is left in x_t, its gradient says nothing, and a denoiser's Jacobian is mostly error."""
+
+
+def levels(here: Here) -> tuple[Float[Tensor, "rows 1 1"], Float[Tensor, "rows 1 1"]]:
+    """alpha and sigma of each row; of tokens at times of their own, at the latest."""
+    assert isinstance(here.path, GaussianPath), "checked by `supports`"
+    t = here.t.flatten(1).amax(1)[:, None, None]
+    return here.path.alpha(t), here.path.sigma(t)
+
+
+def variance(here: Here, prior: float = 1.0) -> Float[Tensor, "rows 1 1"]:
+    """Var[x0 | x_t] of each number, if the data were independent normal numbers with standard deviation `prior`."""
+    alpha, sigma = levels(here)
+    return (sigma * prior) ** 2 / ((alpha * prior) ** 2 + sigma**2)
+
+
+def covariance(data: Tensor, here: Here, v: Float[Tensor, "rows tokens width"], prior: float = 1.0) -> Tensor:
+    """Cov[x0 | x_t] v, which is sigma^2 / alpha times the denoiser's transposed Jacobian times `v`.
+
+    Tweedie's formula of the second order (Rozet et al. 2024, 2405.13712, eq. 13). So it is also what a score v of the data adds to
+    the prediction: E[x0 | x_t, y] = E[x0 | x_t] + sigma^2 / alpha grad log p(y | x_t). Where nearly nothing of the data is left,
+    or the denoiser was not differentiated, the covariance of independent numbers.
+    """
+    alpha, sigma = levels(here)
+    guess = variance(here, prior) * v
+    if not here.x.requires_grad:
+        return guess
+    (pulled,) = torch.autograd.grad(data, here.x, v, retain_graph=True)
+    return torch.where(alpha < FAINT, guess, sigma**2 / alpha.clamp(min=FAINT) * pulled)
+
+
+def restrained(data: Float[Tensor, "rows tokens width"], here: Here) -> Tensor:
+    """Corrected predictions where predictions can be: padding 0, centred where the stream is."""
+    whole = ~(here.keep & here.mask).any(1)[:, None, None]
+    return torch.where(whole, here.path.project(here.spec, data, here.mask), data) * here.mask[..., None]
+
+
+def gaussian(kind: str, path: Path) -> str | None:
+    """Why a correction by scores cannot be used on this path, or None."""
+    return None if isinstance(path, GaussianPath) else f"correction '{kind}' adds a score, on Gaussian paths only, not on '{path.kind}'"
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What was measured of a stream, and how."""
+
+    y: Tensor
+    measurement: Measurement
+    layout: Layout
+
+    def missed(self, x: Float[Tensor, "rows tokens width"]) -> Tensor:
+        """y - A x: what a sample `x` misses the measured values by."""
+        return self.y - self.measurement.apply(x, self.layout)
+
+    def count(self, x: Float[Tensor, "rows tokens width"]) -> Float[Tensor, "rows 1 1"]:
+        """How many values were measured."""
+        return self.measurement.support(x, self.layout).flatten(1).sum(1).clamp(min=1)[:, None, None]
+
+
+class Consistent(Correction):
+    """Makes predictions consistent with what was measured: `measured` must have "y" for a stream; others are left as they are."""
+
+    example: ClassVar[Mapping[str, Any]] = {"measurement": {"kind": "identity", "noise": 0.5}}
+    measures: ClassVar[tuple[str, ...]] = ("y",)
+    any_function: ClassVar[bool] = False
+    """Whether it only differentiates a measurement, which may then be any function."""
+
+    measurement: Measurement = Field(default=Identity(), description="What was measured.")
+
+    @model_validator(mode="after")
+    def _suits(self) -> Any:
+        if not (self.any_function or self.measurement.linear):
+            raise ValueError(f"correction '{self.kind}' needs a linear measurement, '{self.measurement.kind}' is none: use dps")
+        return self
+
+    def supports(self, path: Path) -> str | None:
+        return gaussian(self.kind, path)
+
+    def correct(self, data: Float[Tensor, "rows tokens width"], here: Here) -> Tensor:
+        if "y" not in here.measured:
+            return data
+        layout = Layout.of(here)
+        # What stands where nothing is measured says nothing, whoever wrote y.
+        y = here.measured["y"] * self.measurement.support(data.detach(), layout)
+        observed = Observed(y, self.measurement, layout)
+        return restrained(self.consistent(data, observed, here), here)
+
+    def consistent(self, data: Float[Tensor, "rows tokens width"], observed: Observed, here: Here) -> Tensor:
+        """E[x0 | x_t, y], nearly."""
+        raise NotImplementedError

@@ -1,0 +1,90 @@
+"""From one sample to another, through samples."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from anylatent.editing.base import Edit, Editor, Generator, encoded, need_gaussian
+from anylatent.editing.translate import by, inverted
+from anylatent.known import Known
+from anylatent.lazy import torch
+from anylatent.solvers.base import Solver
+from anylatent.solvers.ddim import DDIM
+from anylatent.types import Float, Tensor
+
+if TYPE_CHECKING:
+    from anylatent.state import State
+    from anylatent.tokenizers.base import Tokenizer
+
+
+class Interpolate(Editor, kind="interpolate"):
+    """Rows between two priors, equally far apart on the great circle through them: of two given samples, inverted, or of two seeds.
+
+    Song et al. 2020, 2010.02502, sec. 5.3 and appendix D.5. Rows are asked what is asked; given samples are inverted under `source`.
+    Without given samples the ends are the priors of the first and the last row's seeds.
+    """
+
+    systems: ClassVar[tuple[str, ...]] = ("DDIM interpolation (2010.02502)",)
+
+    source: dict[str, Any] = Field(default={}, description="What given samples are: conditions by name; empty: nothing is said.")
+    solver: Solver = Field(default=DDIM(), description="Both ways; one that has a way back.")
+
+    def start(self, tokenizer: "Tokenizer", given: list[Any], seeds: Tensor) -> "State":
+        """The rows' layout, that of the first end. Errors: `ValueError` for fewer than two rows, one end, or ends of other sizes."""
+        if len(seeds) < 2:
+            raise ValueError("an interpolation has two ends: ask for 2 samples or more")
+        if len(given) == 1:
+            raise ValueError("an interpolation goes from one given sample to another: give two, or none to go between two seeds")
+        if not given:
+            alike = tokenizer.layout(seeds[:1])
+            return replace(alike.select([0] * len(seeds)), seeds=seeds.to(alike.device), rows=torch.arange(len(seeds), device=alike.device))
+        ends = encoded(tokenizer, given[:2], seeds[:2])
+        for name, stream in ends.streams.items():
+            one, other = stream.mask.sum(1).tolist()
+            if one != other:
+                raise ValueError(f"the two given samples have {one} and {other} tokens in stream '{name}': an interpolation needs as many")
+        return replace(ends.select([0] * len(seeds)), seeds=seeds.to(ends.device), rows=torch.arange(len(seeds), device=ends.device))
+
+    def edit(
+        self, tokenizer: "Tokenizer", given: list[Any], seeds: Tensor, generator: Generator, conditions: Sequence[Mapping[str, Any]]
+    ) -> Edit:
+        need_gaussian(self.kind, "goes on great circles", generator)
+        state = self.start(tokenizer, given, seeds)
+        sampling = by(generator.sampling, self.solver)
+        names = [spec.name for spec in generator.denoiser.specs if not spec.given]
+        if given:
+            ends = encoded(tokenizer, given[:2], seeds[[0, -1]])
+            priors = inverted(generator, ends, [self.source] * 2, sampling).state
+            between = {name: slerp(priors[name].values[0], priors[name].values[1], len(seeds)) for name in names}
+            return Edit(state, known=Known(begun=between), sampling=sampling)
+        found = {}
+        for spec in generator.denoiser.specs:
+            if not spec.given:
+                noise = state.noise(spec.name, -1, 0)[[0, -1]]
+                priors = generator.denoiser.path(spec.name).prior(spec, noise, state[spec.name].mask[:2])
+                found[spec.name] = slerp(priors[0], priors[1], len(seeds))
+        return Edit(state, known=Known(prior=found), sampling=sampling)
+
+
+def slerp(one: Float[Tensor, "tokens width"], other: Float[Tensor, "tokens width"], count: int) -> Float[Tensor, "count tokens width"]:
+    """`count` points from one to the other, at equal angles: between normal numbers the lengths stay those of normal numbers.
+
+    Shoemake 1985, "Animating rotation with quaternion curves". Where they point the same way, on the straight line.
+    """
+    share = torch.linspace(0, 1, count, dtype=one.dtype, device=one.device)[:, None, None]
+    cosine = (one * other).sum() / (one.norm() * other.norm()).clamp(min=1e-12)
+    angle = cosine.clamp(-1, 1).acos()
+    if angle.sin() < 1e-4:
+        return one + share * (other - one)
+    return (((1 - share) * angle).sin() * one + (share * angle).sin() * other) / angle.sin()
+
+
+def unevenness(samples: Float[Tensor, "count *axes"]) -> float:
+    """How unevenly samples change along an interpolation: standard deviation over mean of the distances from one to the next.
+
+    The interpolation standard deviation ISTD of Guo et al. 2023 (2312.04410, sec. 3.3) is the numerator; 0: each step changes as much.
+    """
+    steps = samples.diff(dim=0).flatten(1).norm(dim=1)
+    return float(steps.std() / steps.mean().clamp(min=1e-12))

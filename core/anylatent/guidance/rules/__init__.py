@@ -1,0 +1,1 @@
+"""How a prediction and a weaker one are made one."""

@@ -1,0 +1,104 @@
+"""Several guidances at once."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import Field
+
+from anylatent.guidance.base import Branch, Guidance, Variant
+from anylatent.hooks.base import Hook
+from anylatent.moment import Here, Moment
+from anylatent.paths.base import Path
+from anylatent.spec import StreamSpec
+from anylatent.types import Float, Tensor
+
+Heard = TypeVar("Heard")
+
+
+class Sum(Guidance, kind="sum"):
+    """Several guidances at once: what each would add to what is asked, added up.
+
+    asked + sum (g_i - asked); what is asked is asked once. Classifier-free guidance with autoguidance, or with a perturbation
+    (PAG: Ahn et al. 2024, 2403.17377), are sums.
+    """
+
+    example: ClassVar[Mapping[str, Any]] = {"terms": [{"kind": "classifier-free", "scale": 3.0}, {"kind": "perturbed", "scale": 4.0}]}
+    neutral: ClassVar[Mapping[str, Any] | None] = {"terms": [{"kind": "classifier-free", "scale": 1.0}]}
+
+    terms: tuple[Guidance, ...] = Field(min_length=1, description="The guidances.")
+
+    def needs_null(self) -> bool:
+        return any(term.needs_null() for term in self.terms)
+
+    def variants(self) -> Mapping[str, Variant]:
+        return {f"{i}:{name}": variant for i, term in enumerate(self.terms) for name, variant in term.variants().items()}
+
+    def models(self) -> Collection[str]:
+        return {name for term in self.terms for name in term.models()}
+
+    def streams(self) -> Collection[str]:
+        return {name for term in self.terms for name in term.streams()}
+
+    def hooks(self) -> Collection[Hook]:
+        return [hook for term in self.terms for hook in term.hooks()]
+
+    def supports(self, path: Path) -> str | None:
+        return next(filter(None, (term.supports(path) for term in self.terms)), None)
+
+    def refuses(self, specs: Sequence[StreamSpec]) -> str | None:
+        return next(filter(None, (term.refuses(specs) for term in self.terms)), None)
+
+    def memory(self, x: Float[Tensor, "rows tokens width"]) -> dict[str, Tensor]:
+        return {f"{i}:{name}": value for i, term in enumerate(self.terms) for name, value in term.memory(x).items()}
+
+    def plan(self, moment: Moment) -> Sequence[Branch]:
+        found = {"asked": Branch("asked")}
+        for i, term in enumerate(self.terms):
+            _add(found, [self._named(i, branch) for branch in term.plan(moment)])
+        return list(found.values())
+
+    def follow(self, predictions: Mapping[str, Mapping[str, Tensor]], here: Mapping[str, Here]) -> Sequence[Branch]:
+        found: dict[str, Branch] = {}
+        for i, term in enumerate(self.terms):
+            own = {name: replace(each, memory=_own(each.memory, i)) for name, each in here.items()}
+            _add(found, [self._named(i, branch) for branch in term.follow(self._heard(i, predictions), own)])
+        return list(found.values())
+
+    def asks_again(self) -> bool:
+        return any(term.asks_again() for term in self.terms)
+
+    def combine(self, predictions: Mapping[str, Tensor], here: Here) -> Tensor:
+        asked = data = predictions["asked"]
+        for i, term in enumerate(self.terms):
+            own = replace(here, memory=_own(here.memory, i))
+            guided = term.combine(self._heard(i, predictions), own)
+            here.memory.update({f"{i}:{name}": value for name, value in own.memory.items()})
+            data = guided if data is asked else data + (guided - asked)
+        return data
+
+    def _named(self, i: int, branch: Branch) -> Branch:
+        """A term's branch under a name of its own; but what is asked, as it is, is everybody's."""
+        if branch.condition == "asked" and branch.name == "asked" and branch.model == "main" and not branch.absent and branch.sees is None:
+            return replace(branch, rows=None)
+        condition = branch.condition if branch.condition in ("asked", "null") else f"{i}:{branch.condition}"
+        return replace(branch, name=f"{i}:{branch.name}", condition=condition)
+
+    def _heard(self, i: int, predictions: Mapping[str, Heard]) -> dict[str, Heard]:
+        """What a term's branches said, by the names that it knows."""
+        return {"asked": predictions["asked"]} | _own(predictions, i)
+
+
+def _own(named: Mapping[str, Heard], i: int) -> dict[str, Heard]:
+    return {name.partition(":")[2]: each for name, each in named.items() if name.startswith(f"{i}:")}
+
+
+def _add(found: dict[str, Branch], branches: Sequence[Branch]) -> None:
+    """Branches of the same name are one, with the hooks of both."""
+    for branch in branches:
+        known = found.get(branch.name)
+        if known is None:
+            found[branch.name] = branch
+        else:
+            hooks = {hook.key(): hook for hook in (*known.hooks, *branch.hooks)}
+            found[branch.name] = replace(known, hooks=tuple(hooks.values()))

@@ -1,0 +1,175 @@
+"""What the run's denoiser knows of held-out samples: their likelihood, their class, features that tell it."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from anylatent.data import Dataset, Record
+from anylatent.lazy import torch
+from anylatent.metrics.base import Evidence, Measure, Metric
+from anylatent.metrics.intervals import mean_interval, wilson
+from anylatent.modality import Modality
+from anylatent.types import Float, Int, Tensor
+
+if TYPE_CHECKING:
+    from anylatent.denoiser import Denoiser
+    from anylatent.state import State
+    from anylatent.tokenizers.base import Tokenizer
+
+
+class LikelihoodMetric(Metric, kind="likelihood"):
+    """Bits a number of held-out samples' tokens, by the probability-flow ODE (Song et al. 2020, 2011.13456), as their conditions say.
+
+    In tokens, whatever the tokenizer: comparable between denoisers of one tokenizer. The training samples' beside it show
+    what was learnt by heart.
+    """
+
+    limit: int = Field(default=100, ge=2, description="Samples of each split.")
+    steps: int = Field(default=40, ge=1, description="Runge-Kutta steps, four network calls each.")
+    probes: int = Field(default=1, ge=1, description="Random directions that the divergence is estimated with.")
+
+    def compute(self, evidence: Evidence) -> list[Measure]:
+        """One measure with a bootstrap interval. Errors: `ValueError` without a denoiser, or for a path without a flow."""
+        from anylatent.random import seed_of
+
+        held, learnt = (self._bits(evidence, data) for data in (evidence.test, evidence.train))
+        low, high = mean_interval(held, seed_of(self.kind, evidence.seed))
+        note = f"bits a number of tokens, of held-out samples; {len(learnt)} training samples have {float(learnt.mean()):.4g}"
+        return [Measure("likelihood", float(held.mean()), low, high, len(held), "lower", note=note)]
+
+    def _bits(self, evidence: Evidence, data: Dataset) -> Float[Tensor, " samples"]:
+        from anylatent.perception.likelihood import log_likelihood
+
+        denoiser, tokenizer = _parts(self, evidence)
+        records = _some(data, self.limit)
+        found = []
+        for first in range(0, len(records), 50):
+            chunk = records[first : first + 50]
+            condition = denoiser.conditions([_asked(denoiser, record) for record in chunk])
+            found.append(log_likelihood(denoiser, _encoded(tokenizer, chunk, first), condition, self.steps, self.probes).bits_per_number)
+        return torch.cat(found)
+
+
+class DiffusionClassifier(Metric, kind="diffusion-classifier"):
+    """The share of held-out samples whose condition is found by which one they are denoised best under (Li et al. 2023, 2303.16203).
+
+    A zero-shot classifier: nothing is trained for it.
+    """
+
+    condition: str = Field(description="The condition to find: a class.")
+    limit: int = Field(default=100, ge=2, description="Held-out samples.")
+    draws: int = Field(default=24, ge=1, description="Times and noises a sample: each is one network call a class.")
+    weight: Literal["noise", "likelihood"] = Field(default="noise", description="How errors at different times are added up.")
+
+    def refusals(self, modality: Modality, tokenizer: "Tokenizer") -> Iterator[str]:
+        if self.limit < self.min_n:
+            yield f"metric '{self.kind}' needs at least {self.min_n} samples, given limit {self.limit}"
+
+    def compute(self, evidence: Evidence) -> list[Measure]:
+        """One measure with Wilson's interval. Errors: `ValueError` if there are fewer than two classes."""
+        from anylatent.perception.classifier import denoising_errors
+
+        denoiser, tokenizer = _parts(self, evidence)
+        records, values, truth = _classes(self, evidence.test, self.condition, self.limit)
+        candidates = [{self.condition: value} for value in values]
+        errors = [
+            denoising_errors(
+                denoiser, _encoded(tokenizer, records[i : i + 50], i), [{}] * len(records[i : i + 50]), candidates, self.draws, self.weight
+            )
+            for i in range(0, len(records), 50)
+        ]
+        right = int((torch.cat(errors).argmin(1) == truth).sum())
+        low, high = wilson(right, len(records))
+        note = f"of {len(values)} classes, chance {1 / len(values):.3g}; {self.draws} calls a class and sample"
+        return [Measure(f"finds {self.condition}", right / len(records), low, high, len(records), "higher", 1.0, note=note)]
+
+
+class Probe(Metric, kind="probe"):
+    """How well a linear probe tells a class from the tokens inside of the denoiser (Xiang et al. 2023, 2303.09769).
+
+    Ridge regression to one-hot classes on the mean of each sample's tokens after a block, noised to a time; trained on
+    training samples, tried on held-out ones. The same probe on the tokens themselves is the control.
+    """
+
+    condition: str = Field(description="The class to tell.")
+    block: int = Field(default=0, ge=0, description="After which block, from 0.")
+    time: float = Field(default=0.2, gt=0, lt=1, description="How noisy the tokens are (0: data, 1: prior).")
+    limit: int = Field(default=500, ge=10, description="Samples of each split.")
+
+    def compute(self, evidence: Evidence) -> list[Measure]:
+        """One measure with Wilson's interval. Errors: `ValueError` for a block that is not there, or one class only."""
+        train, values, target = _classes(self, evidence.train, self.condition, self.limit)
+        test, _, truth = _classes(self, evidence.test, self.condition, self.limit, values)
+        inner = self._accuracy(self._features(evidence, train), target, self._features(evidence, test), truth, len(values))
+        raw = self._accuracy(self._tokens(evidence, train), target, self._tokens(evidence, test), truth, len(values))
+        low, high = wilson(inner, len(test))
+        note = f"linear probe after block {self.block} at time {self.time:g}; on the tokens' own means: {raw / len(test):.3g}"
+        return [Measure(f"probe {self.condition}", inner / len(test), low, high, len(test), "higher", note=note)]
+
+    def _features(self, evidence: Evidence, records: Sequence[Record]) -> Float[Tensor, "samples width"]:
+        from anylatent.perception.features import sample_features, token_features
+
+        denoiser, tokenizer = _parts(self, evidence)
+        found = []
+        for first in range(0, len(records), 50):
+            state = _encoded(tokenizer, records[first : first + 50], first)
+            tokens = token_features(denoiser, state, [{}] * len(state), self.block, self.time)
+            found.append(sample_features(tokens, torch.cat([state[spec.name].mask for spec in denoiser.specs], 1)))
+        return torch.cat(found)
+
+    def _tokens(self, evidence: Evidence, records: Sequence[Record]) -> Float[Tensor, "samples width"]:
+        from anylatent.perception.features import sample_features
+
+        _, tokenizer = _parts(self, evidence)
+        found = []
+        for first in range(0, len(records), 50):
+            state = _encoded(tokenizer, records[first : first + 50], first)
+            found.append(torch.cat([sample_features(state[spec.name].values, state[spec.name].mask) for spec in tokenizer.specs], 1))
+        return torch.cat(found)
+
+    def _accuracy(self, x: Tensor, target: Int[Tensor, " samples"], other: Tensor, truth: Int[Tensor, " others"], classes: int) -> int:
+        """How many of the others a ridge regression (penalty 1, standardised features) gets right."""
+        mean, std = x.mean(0), x.std(0).clamp(min=1e-6)
+        x, other = ((y - mean) / std for y in (x, other))
+        x, other = (torch.nn.functional.pad(y, (0, 1), value=1.0).double() for y in (x, other))
+        gram = x.T @ x + torch.eye(x.shape[1], dtype=torch.float64)
+        weights = torch.linalg.solve(gram, x.T @ torch.nn.functional.one_hot(target, classes).double())
+        return int(((other @ weights).argmax(1) == truth).sum())
+
+
+def _parts(metric: Metric, evidence: Evidence) -> "tuple[Denoiser, Tokenizer]":
+    if evidence.model is None or evidence.tokenizer is None:
+        raise ValueError(f"metric '{metric.kind}' asks the run's denoiser: judge by Run.evaluate")
+    return evidence.model.denoiser, evidence.tokenizer
+
+
+def _some(data: Dataset, limit: int) -> list[Record]:
+    """Records, evenly spread."""
+    count = min(limit, len(data))
+    return [data[i * len(data) // count] for i in range(count)]
+
+
+def _asked(denoiser: "Denoiser", record: Record) -> dict[str, Any]:
+    return {name: value for name, value in record.conditions.items() if name in denoiser.conditions.named and value is not None}
+
+
+def _encoded(tokenizer: "Tokenizer", records: Sequence[Record], first: int) -> "State":
+    from anylatent.state import State
+
+    encoded = tokenizer.encode([record.sample for record in records])
+    return State.of(encoded.streams, torch.arange(first, first + len(records)))
+
+
+def _classes(
+    metric: Metric, data: Dataset, condition: str, limit: int, known: list[Any] | None = None
+) -> tuple[list[Record], list[Any], Int[Tensor, " samples"]]:
+    """Records of a split that have the condition, its values, and which is each record's."""
+    records = [record for record in _some(data, limit) if record.conditions.get(condition) is not None]
+    values = known or sorted({record.conditions[condition] for record in records}, key=str)
+    records = [record for record in records if record.conditions[condition] in values]
+    if len(values) < 2 or not records:
+        raise ValueError(
+            f"metric '{metric.kind}': condition '{condition}' has {len(values)} values among {limit} samples, expected 2 or more"
+        )
+    return records, values, torch.tensor([values.index(record.conditions[condition]) for record in records])

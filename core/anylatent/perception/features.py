@@ -1,0 +1,63 @@
+"""A denoiser's inner tokens as features: for probes, and for what corresponds to what."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from anylatent.denoiser import Denoiser
+from anylatent.hooks.base import HookedSites, Store, Visit
+from anylatent.hooks.tap import Tap
+from anylatent.nn.sites import Site
+from anylatent.state import State, Tally
+from anylatent.types import Bool, Float, Int, Tensor
+
+
+@torch.no_grad()
+def token_features(
+    denoiser: Denoiser, state: State, asked: Sequence[Mapping[str, Any]], block: int, time: float = 0.2, draw: int = 0
+) -> Float[Tensor, "rows tokens width"]:
+    """What the tokens of all streams are after a block, when the clean tokens are noised to `time` (Tang et al. 2023, 2306.03881).
+
+    Rows are noised by their seeds. Prepended condition tokens are left out, padding is 0. Errors: `ValueError` if the backbone
+    does not name its blocks, or has no such block.
+    """
+    depth = getattr(denoiser.backbone, "depth", 0)
+    if "block" not in denoiser.backbone.sites or block >= depth:
+        raise ValueError(f"there is no block {block} to read: the backbone '{type(denoiser.backbone).__name__}' names {depth}")
+    noised = state
+    for spec in denoiser.specs:
+        stream, path = state[spec.name], denoiser.path(spec.name)
+        if spec.given:
+            noised = noised.with_kept(spec.name, stream.mask)
+            continue
+        t = torch.full_like(stream.time, time)
+        x1 = path.prior(spec, state.noise(spec.name, -2, draw), stream.mask)
+        noised = noised.with_values({spec.name: path.corrupt(stream.values, x1, t[..., None])}).with_time({spec.name: t})
+    store, tap, rows = Store(), Tap(block=block), len(state)
+    who = [(row, "features") for row in range(rows)]
+    zeros = torch.zeros(rows, dtype=torch.long, device=state.device)
+    visit = Visit(who, zeros == 0, zeros, zeros + 1, torch.full((rows,), time, device=state.device), store, Tally())
+    denoiser(noised, denoiser.conditions(asked, state.device), HookedSites([(tap, visit)]))
+    mask = torch.cat([state[spec.name].mask for spec in denoiser.specs], 1)
+    out = torch.zeros(*mask.shape, denoiser.backbone.width, device=state.device)
+    for row in range(rows):
+        item = store.item("tap", Site("block", block), who[row])
+        assert item is not None, "a store this size keeps one batch"
+        out[row, mask[row]] = item[-int(mask[row].sum()) :]
+    return out
+
+
+def sample_features(tokens: Float[Tensor, "rows tokens width"], mask: Bool[Tensor, "rows tokens"]) -> Float[Tensor, "rows width"]:
+    """The mean over each row's valid tokens."""
+    weight = mask[..., None].to(tokens.dtype)
+    return (tokens * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+
+def correspondences(
+    first: Float[Tensor, "tokens width"], second: Float[Tensor, "others width"]
+) -> tuple[Int[Tensor, " tokens"], Float[Tensor, " tokens"]]:
+    """For each token of one sample, the most alike of another, and their cosine (Tang et al. 2023, 2306.03881, section 3)."""
+    a, b = torch.nn.functional.normalize(first, dim=-1), torch.nn.functional.normalize(second, dim=-1)
+    cosine, index = (a @ b.T).max(1)
+    return index, cosine

@@ -1,0 +1,90 @@
+"""Schedules that look at a row's tokens: how many there are, and where."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field, model_validator
+
+from anylatent.lazy import torch
+from anylatent.paths.base import Path
+from anylatent.schedules.base import Schedule, shifted
+from anylatent.schedules.spaced import Uniform
+from anylatent.spec import StreamSpec
+from anylatent.types import Float, Tensor
+
+if TYPE_CHECKING:
+    from anylatent.state import Stream
+
+
+class ByLength(Schedule, kind="by-length"):
+    """A schedule, shifted for rows of more tokens than usual: by sqrt(m / n) (Esser et al. 2024, 2403.03206, eq. 23).
+
+    m tokens that tell of each other need sqrt(m / n) times the noise to be as uncertain as n. For a row of `tokens` tokens
+    it is the schedule itself.
+    """
+
+    systems: ClassVar[tuple[str, ...]] = ("SD3, resolution shift (2403.03206)",)
+
+    of: Schedule = Field(default=Uniform(), description="The schedule for `tokens` tokens.")
+    tokens: int = Field(default=64, ge=1, description="The usual number of tokens n: that of training.")
+
+    @property
+    def rises(self) -> bool:
+        return self.of.rises
+
+    def times(self, n: int, path: Path, start: float = 1.0) -> Float[Tensor, " times"]:
+        return self.of.times(n, path, start)
+
+    def token_times(self, n: int, path: Path, start: float, stream: "Stream", spec: StreamSpec) -> Tensor:
+        """`(B, steps + 1, 1)`."""
+        times = self.of.times(n, path, start)
+        # On the CPU: float64, which some devices lack.
+        shift = (stream.mask.sum(1).cpu().double() / self.tokens).sqrt()[:, None]
+        return (times[0] * shifted(times / times[0], shift))[..., None]
+
+
+class Pyramid(Schedule, kind="pyramid"):
+    """Tokens that are further along an axis lag behind: each block has all steps, later than the one before it.
+
+    Diffusion forcing's pyramid (Chen et al. 2024, 2407.01392) and, with a `lag` of all steps, block by block
+    (autoregression). Needs training with `forcing`, where tokens have times of their own. `lag` 0: all at once. Streams
+    without axes move whole.
+    """
+
+    neutral: ClassVar[Mapping[str, Any] | None] = {"lag": 0}
+    systems: ClassVar[tuple[str, ...]] = ("Diffusion Forcing (2407.01392)", "Rolling Diffusion (2402.09470)", "FIFO-Diffusion (2405.11473)")
+
+    of: Schedule = Field(default=Uniform(), description="The times of each block.")
+    axis: str = Field(default="", description="The axis, by name. Empty: the stream's first.")
+    block: float = Field(default=1.0, gt=0, description="How much of the axis moves together, in its unit.")
+    lag: int = Field(default=1, ge=0, description="Steps by which a block begins after the one before it.")
+
+    @model_validator(mode="after")
+    def _falls(self) -> "Pyramid":
+        if self.of.rises:
+            raise ValueError(f"schedule 'pyramid' delays a schedule that falls, given '{self.of.kind}', which rises")
+        return self
+
+    def refuses(self, spec: StreamSpec) -> str | None:
+        names = [axis.name for axis in spec.axes]
+        if not self.axis or not names or self.axis in names:
+            return None
+        return f"schedule 'pyramid' follows the axis '{self.axis}'; the stream '{spec.name}' has {', '.join(names)}"
+
+    def times(self, n: int, path: Path, start: float = 1.0) -> Float[Tensor, " times"]:
+        return self.of.times(n, path, start)
+
+    def token_times(self, n: int, path: Path, start: float, stream: "Stream", spec: StreamSpec) -> Tensor | None:
+        """`(B, n + 1 + lag (blocks - 1), N)`; None for a stream without axes. Errors: `ValueError` if it has others than `axis`."""
+        names = [axis.name for axis in spec.axes]
+        if not self.lag or not names:
+            return None
+        if refusal := self.refuses(spec):
+            raise ValueError(refusal)
+        # The first token's place is 0; half a thousandth, so that what rounding left below a block is in it.
+        places = stream.positions[..., names.index(self.axis) if self.axis else 0].cpu().double().masked_fill(~stream.mask.cpu(), torch.inf)
+        ahead = (places - places.amin(1, keepdim=True)) / self.block
+        delay = self.lag * (ahead + 5e-4).floor().masked_fill(~stream.mask.cpu(), 0).nan_to_num(0).long()
+        times = self.of.times(n, path, start)
+        step = torch.arange(n + 1 + int(delay.max()))[:, None] - delay[:, None]
+        return times[step.clamp(0, n)]

@@ -1,0 +1,102 @@
+"""Search among the steps of a stochastic solver."""
+
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from typing import ClassVar
+
+from pydantic import Field, model_validator
+
+from anylatent.lazy import torch
+from anylatent.measurements.base import Code
+from anylatent.paths.base import Path
+from anylatent.solvers.base import Memory, Move, Query, Solver, Steps
+from anylatent.solvers.ddim import Ancestral
+from anylatent.types import Float, Tensor
+
+_APART = 1 << 8
+"""How far the draws of two candidates lie apart: more than any step makes."""
+
+
+class ValueSearch(Solver, kind="value-search"):
+    """Value-based decoding (SVDD): of several candidates for each step, the one whose predicted clean tokens are worth most.
+
+    Li et al. 2024, 2408.08252, alg. 1 in the limit of alpha = 0, with the value of the predicted clean tokens (SVDD-PM): any function
+    of them, a simulator or a count, without gradients. Candidates differ in the row's own noise alone, so that rows stay
+    independent; guidance and corrections have their say before the value. Each step but the last makes 1 + `candidates` calls;
+    with one candidate it is the inner solver, exactly. The last step adds no noise, and has nothing to choose.
+    """
+
+    stochastic: ClassVar[bool] = True
+    python_only: ClassVar[bool] = True
+    systems: ClassVar[tuple[str, ...]] = ("SVDD (2408.08252)",)
+
+    solver: Solver = Field(default=Ancestral(), description="What moves from time to time; it must be stochastic.")
+    value: Code = Field(description="Of predicted clean tokens `(B, N, C)`, 0 in the padding, to `(B,)`; the larger the better.")
+    candidates: int = Field(default=4, ge=1, description="How many next states are tried at each step; 1: the solver as it is.")
+
+    @model_validator(mode="after")
+    def _has_a_choice(self) -> "ValueSearch":
+        if not self.solver.stochastic:
+            raise ValueError(f"solver 'value-search' chooses among random steps, and '{self.solver.kind}' makes none: take 'ancestral'")
+        return self
+
+    @property
+    def order(self) -> int:
+        return self.solver.order
+
+    @property
+    def calls(self) -> int:
+        return self.solver.calls + (self.candidates if self.candidates > 1 else 0)
+
+    def supports(self, path: Path) -> str | None:
+        return self.solver.supports(path)
+
+    def end(self, path: Path) -> float:
+        return self.solver.end(path)
+
+    def table(self, path: Path, times: Float[Tensor, "times *tokens"]) -> Float[Tensor, "steps *tokens numbers"]:
+        return self.solver.table(path, times)
+
+    def memory(self, x: Float[Tensor, "rows tokens width"]) -> Memory:
+        return self.solver.memory(x)
+
+    def step(self, x: Float[Tensor, "rows tokens width"], memory: Memory, move: Move) -> Steps:
+        going = (move.s > 0).flatten(1).any(1)
+        if self.candidates == 1 or not going.any():
+            return (yield from self.solver.step(x, memory, move))
+        heard: list[Tensor] = []
+        made = []
+        for k in range(self.candidates):
+            own = replace(move, noise=_apart(move.noise, k))
+            made.append((yield from _once(self.solver.step(x, memory, own), x, heard)))
+        values = []
+        for new, _ in made:
+            data = yield Query(new, move.s, going)
+            values.append(self.value.call(data))
+        best = torch.where(going, torch.stack(values).argmax(0), 0)
+        names = made[0][1]
+        return _chosen([new for new, _ in made], best), {name: _chosen([kept[name] for _, kept in made], best) for name in names}
+
+
+def _apart(noise: Callable[[int], Tensor], k: int) -> Callable[[int], Tensor]:
+    return lambda draw: noise(draw + _APART * k)
+
+
+def _once(steps: Steps, x: Tensor, heard: list[Tensor]) -> Generator[Query, Tensor, tuple[Tensor, Memory]]:
+    """A step whose first question, the same for all candidates, is asked by the first of them alone."""
+    try:
+        query = next(steps)
+        while True:
+            if query.x is x:
+                if not heard:
+                    heard.append((yield query))
+                query = steps.send(heard[0])
+            else:
+                query = steps.send((yield query))
+    except StopIteration as stop:
+        return stop.value
+
+
+def _chosen(candidates: list[Tensor], best: Tensor) -> Tensor:
+    """Of each row, the candidate that is best."""
+    return torch.stack(candidates)[best, torch.arange(len(best), device=best.device)]

@@ -1,0 +1,89 @@
+"""The hooks that guidance disturbs denoisers with, and looks into them: on their own."""
+
+import pytest
+import torch
+
+from anylatent.denoiser import Denoiser
+from anylatent.engine import Engine, Request, sample
+from anylatent.hooks.attention_received import AttentionReceived
+from anylatent.hooks.base import Hook
+from anylatent.hooks.perturb_attention import PerturbAttention
+from anylatent.hooks.skip_blocks import SkipBlocks
+from anylatent.nn.sites import Site
+from anylatent.sampling import Sampling
+from anylatent.testing.guidance import GuidedTransformer
+from anylatent.testing.hooks import HookContract
+
+
+class Forgetful(HookContract):
+    """A hook that remembers nothing does the same with or without room to remember."""
+
+    def test_a_small_budget_costs_no_correctness(self, denoiser: Denoiser, neutral: Hook, hook: Hook) -> None:
+        starved, _ = sample(denoiser, self._request(denoiser, [0, 1], (hook,)), budget=1)
+        roomy, _ = sample(denoiser, self._request(denoiser, [0, 1], (hook,)))
+        assert torch.equal(starved["tokens"].values, roomy["tokens"].values)
+
+
+class TestPerturbAttention(Forgetful):
+    @pytest.fixture(
+        scope="class",
+        params=[
+            pytest.param(PerturbAttention(), marks=pytest.mark.slow, id="identity"),
+            pytest.param(PerturbAttention(how="queries", sigma=1.0, blocks=(1,)), id="queries"),
+        ],
+    )
+    @classmethod
+    def hook(cls, request: pytest.FixtureRequest) -> Hook:
+        return request.param
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def neutral(cls, hook: PerturbAttention) -> Hook:
+        return hook.model_copy(update={"share": 0.0})
+
+
+class TestSkipBlocks(Forgetful):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def hook(cls) -> Hook:
+        return SkipBlocks(blocks=(1,))
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def neutral(cls) -> Hook:
+        return SkipBlocks()
+
+
+@pytest.mark.slow
+class TestAttentionReceived(HookContract):
+    """It changes nothing, and remembers."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def hook(cls) -> Hook:
+        return AttentionReceived(block=1)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def neutral(cls) -> Hook:
+        return AttentionReceived(block=1)
+
+    def test_it_does_something_and_says_so(self, denoiser: Denoiser, hook: Hook) -> None:
+        """Not to the samples; what it says is below."""
+        plain, _ = sample(denoiser, self._request(denoiser, [0, 1, 2], ()))
+        watched, receipts = sample(denoiser, self._request(denoiser, [0, 1, 2], (hook,)))
+        assert torch.equal(plain["tokens"].values, watched["tokens"].values)
+        assert receipts["attention-received"].counts["read"] == 3 * 12 * 2, "once a row, step and branch"
+
+
+def test_received_attention_is_1_in_the_mean_over_a_rows_own_tokens() -> None:
+    denoiser, hook = GuidedTransformer(), AttentionReceived(block=1)
+    engine = Engine(denoiser)
+    rows = engine.add(Request(denoiser.layout([0, 1, 2]), denoiser.conditions([{}] * 3), Sampling(steps=2, hooks=(hook,))))
+    engine.step()
+    for row in rows:
+        received = engine.store.item("received", Site("attend", 1), (row, "asked"))
+        assert received is not None
+        assert received.shape == (4 + row, 1)
+        assert abs(float(received.mean()) - 1) < 1e-5
+        assert float(received.std()) > 1e-3

@@ -1,0 +1,171 @@
+"""What a denoiser knows, against what is known exactly."""
+
+import math
+
+import pytest
+import torch
+
+from anylatent.conditioners.base import Conditions
+from anylatent.conditioners.standard import ClassConfig
+from anylatent.denoiser import Corruption, Denoiser
+from anylatent.denoiser_config import DiTConfig
+from anylatent.nn.sites import Site
+from anylatent.paths import EDM, Cosine, Rectified
+from anylatent.paths.base import GaussianPath
+from anylatent.perception.classifier import denoising_errors
+from anylatent.perception.features import correspondences, sample_features, token_features
+from anylatent.perception.likelihood import log_likelihood
+from anylatent.spec import AxisSpec, StreamSpec
+from anylatent.state import State, Stream
+from anylatent.testing.backbones import shaken
+from anylatent.testing.oracles import MixtureOracle
+from anylatent.types import Tensor
+
+MEANS = torch.tensor([[[1.0, -0.5], [0.3, 0.2]], [[-0.8, 0.6], [0.0, -0.4]], [[0.2, 0.9], [-0.7, 0.5]]])
+STDS = torch.tensor([0.4, 0.6, 0.5])
+WEIGHTS = torch.tensor([0.5, 0.3, 0.2])
+
+
+def _drawn(rows: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    which = torch.multinomial(WEIGHTS, rows, replacement=True, generator=generator)
+    return MEANS[which] + STDS[which, None, None] * torch.randn(rows, 2, 2, generator=generator), which
+
+
+def _components(x: Tensor) -> Tensor:
+    """log p(x | component) `(rows, components)`, in closed form."""
+    variance = STDS**2
+    return -0.5 * (((x[:, None] - MEANS) ** 2).sum((2, 3)) / variance + 4 * (2 * math.pi * variance).log())
+
+
+def _state(oracle: MixtureOracle, x: Tensor) -> State:
+    return oracle.layout(range(len(x))).with_values({"tokens": x})
+
+
+@pytest.mark.parametrize("path", [Rectified(), Cosine(), EDM()], ids=lambda path: path.kind)
+def test_the_likelihood_of_a_mixture_is_within_1_percent(path: GaussianPath) -> None:
+    oracle = MixtureOracle(path, WEIGHTS, MEANS, STDS)
+    x, _ = _drawn(40)
+    exact = (_components(x) + WEIGHTS.log()).logsumexp(1)
+    found = log_likelihood(oracle, _state(oracle, x), oracle.conditions([{}] * 40), steps=30, exact=True)
+    assert abs(float(found.nats.mean() - exact.mean())) < 0.01 * abs(float(exact.mean()))
+    assert (found.nats - exact).abs().max() < 0.05
+    assert torch.equal(found.numbers, torch.full((40,), 4.0))
+    torch.testing.assert_close(found.bits_per_number, -found.nats / 4 / math.log(2))
+
+
+def test_hutchinsons_estimate_has_the_exact_mean_and_is_a_rows_own() -> None:
+    oracle = MixtureOracle(Rectified(), WEIGHTS, MEANS, STDS)
+    x, _ = _drawn(30)
+    condition = oracle.conditions([{}] * 30)
+    exact = log_likelihood(oracle, _state(oracle, x), condition, steps=12, exact=True).nats
+    few, many = (log_likelihood(oracle, _state(oracle, x), condition, steps=12, probes=n).nats - exact for n in (1, 16))
+    assert abs(float(many.mean())) < 4 * float(many.std()) / math.sqrt(30)
+    assert many.std() < 0.5 * few.std(), "16 probes have a quarter of the deviation of one"
+    alone = log_likelihood(oracle, _state(oracle, x).select([7]), condition.select(torch.tensor([7])), steps=12, probes=1).nats - exact[7]
+    torch.testing.assert_close(alone[0], few[7], atol=1e-4, rtol=0)
+
+
+def test_the_likelihood_of_a_component_is_the_conditional_one() -> None:
+    oracle = MixtureOracle(Cosine(), WEIGHTS, MEANS, STDS)
+    x, which = _drawn(20)
+    found = log_likelihood(oracle, _state(oracle, x), oracle.conditions([{"component": int(k)} for k in which]), steps=30, exact=True)
+    exact = _components(x).gather(1, which[:, None])[:, 0]
+    torch.testing.assert_close(found.nats, exact, atol=0.03, rtol=0.01)
+
+
+class _Centred(MixtureOracle):
+    """One Gaussian in the subspace of tokens whose mean is 0."""
+
+    def __init__(self) -> None:
+        super().__init__(Rectified(), torch.ones(1), torch.zeros(1, 3, 2), torch.tensor([0.7]))
+        self.backbone.specs = (self.specs[0].model_copy(update={"prior": "normal_centred", "order": "set"}),)
+
+
+def test_a_centred_stream_has_a_density_in_its_subspace() -> None:
+    oracle = _Centred()
+    x = 0.7 * torch.randn(25, 3, 2, generator=torch.Generator().manual_seed(1))
+    x = x - x.mean(1, keepdim=True)
+    found = log_likelihood(oracle, _state(oracle, x), oracle.conditions([{}] * 25), steps=20, exact=True)
+    exact = -0.5 * (x.square().sum((1, 2)) / 0.49 + 4 * math.log(2 * math.pi * 0.49))
+    torch.testing.assert_close(found.nats, exact, atol=0.03, rtol=0.01)
+    assert torch.equal(found.numbers, torch.full((25,), 4.0))
+
+
+def test_padding_has_no_likelihood() -> None:
+    denoiser, state = _network(), _ragged()
+    condition = denoiser.conditions([{"label": 0}, {"label": 1}])
+    both = log_likelihood(denoiser, state, condition, steps=4).nats
+    short = state.select([1]).trimmed()
+    assert short["tokens"].shape[1] < state["tokens"].shape[1]
+    alone = log_likelihood(denoiser, short, condition.select(torch.tensor([1])), steps=4)
+    torch.testing.assert_close(alone.nats[0], both[1], atol=1e-3, rtol=1e-3)
+    assert float(alone.numbers) == 3 * 3
+
+
+@pytest.mark.parametrize("path", [Rectified(), EDM()], ids=lambda path: path.kind)
+def test_the_diffusion_classifier_is_bayes_rule(path: GaussianPath) -> None:
+    """Errors weighted as a likelihood are minus log p(x | component), up to a constant; their lowest is the likeliest component."""
+    oracle = MixtureOracle(path, WEIGHTS, MEANS, STDS)
+    x, _ = _drawn(60)
+    candidates = [{"component": k} for k in range(3)]
+    errors = denoising_errors(oracle, _state(oracle, x), [{}] * 60, candidates, draws=256, weight="likelihood")
+    exact = _components(x)
+    relative, expected = -errors + errors[:, :1], exact - exact[:, :1]
+    off = (relative - expected)[:, 1:]
+    assert off.abs().mean() < 0.06 * expected[:, 1:].abs().mean(), "256 draws"
+    assert (off.mean(0).abs() < 4 * off.std(0) / math.sqrt(60)).all(), "not in one direction"
+    assert ((-errors).argmax(1) == exact.argmax(1)).float().mean() > 0.9
+    plain = denoising_errors(oracle, _state(oracle, x), [{}] * 60, candidates, draws=64)
+    assert (plain.argmin(1) == exact.argmax(1)).float().mean() > 0.75
+    alone = denoising_errors(oracle, _state(oracle, x).select([5]), [{}], candidates, draws=64)
+    torch.testing.assert_close(alone[0], plain[5], atol=1e-5, rtol=1e-5)
+
+
+def test_the_classifier_counts_its_calls() -> None:
+    oracle = MixtureOracle(Rectified(), WEIGHTS, MEANS, STDS)
+    denoising_errors(oracle, _state(oracle, _drawn(7)[0]), [{}] * 7, [{"component": 0}, {"component": 2}], draws=5, batch=3)
+    assert oracle.calls == 7 * 2 * 5
+
+
+def _network() -> Denoiser:
+    torch.manual_seed(0)
+    spec = StreamSpec(name="tokens", width=3, axes=(AxisSpec(name="i", unit="1"),), order="sequence")
+    conditions = Conditions(32, {"label": ClassConfig(slot="prepend").build(32, [0, 1, 2])})
+    backbone = DiTConfig(depth=2, width=32, heads=2).build((spec,), False)
+    denoiser = Denoiser(backbone, conditions, {"tokens": Corruption(Rectified(), "velocity")})
+    shaken(denoiser, size=0.1)
+    return denoiser.eval().requires_grad_(False)
+
+
+def _ragged() -> State:
+    mask = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
+    values = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0)) * mask[..., None]
+    positions = torch.arange(5.0)[None, :, None].expand(2, -1, -1)
+    return State.of({"tokens": Stream.of(values, positions, mask)}, [3, 4])
+
+
+def test_features_are_the_tokens_after_a_block() -> None:
+    """The last block's, read out, are the prediction; a row alone has the features that it has beside others."""
+    denoiser, state = _network(), _ragged()
+    features = token_features(denoiser, state, [{"label": 0}, {}], block=1, time=0.3)
+    assert features.shape == (2, 5, 32)
+    assert not features[1, 3:].any()
+    alone = token_features(denoiser, state.select([1]).trimmed(), [{}], block=1, time=0.3)
+    torch.testing.assert_close(alone[0], features[1, :3], atol=1e-5, rtol=0)
+    assert (token_features(denoiser, state, [{"label": 0}, {}], block=0, time=0.3) - features).abs().max() > 1e-3
+    means = sample_features(features, state["tokens"].mask)
+    torch.testing.assert_close(means[1], features[1, :3].mean(0))
+    index, cosine = correspondences(features[0], features[0].flip(0))
+    assert index.tolist() == [4, 3, 2, 1, 0]
+    torch.testing.assert_close(cosine, torch.ones(5))
+
+
+def test_what_is_not_there_is_refused() -> None:
+    denoiser, state = _network(), _ragged()
+    with pytest.raises(ValueError, match="there is no block 2 to read: the backbone 'DiTNetwork' names 2"):
+        token_features(denoiser, state, [{}, {}], block=2)
+    oracle = MixtureOracle(Rectified(), WEIGHTS, MEANS, STDS)
+    with pytest.raises(ValueError, match="there is no block 0 to read"):
+        token_features(oracle, _state(oracle, _drawn(1)[0]), [{}], block=0)
+    assert Site("block", 1) == ("block", 1)
