@@ -69,9 +69,9 @@ def _suits(family: str, kind: str, modality: str) -> bool:
         return True
 
 
-def tried(a: Node, b: Node) -> str:
+def tried(a: Node, b: Node, modality: str = "") -> str:
     """What is so of a pair. Errors: `AssertionError` where a law is broken, a method does nothing, or a refusal names neither."""
-    said = verdict(modality_of(a, b), a, b)
+    said = verdict(modality or modality_of(a, b), a, b)
     assert said == "works" or any(node.kind in said for node in (a, b)), f"{name(a, b)} is refused without a name: {said}"
     return said
 
@@ -80,10 +80,10 @@ def line(a: Node, b: Node) -> str:
     return "\t".join((a.family, a.kind, b.family, b.kind, modality_of(a, b), tried(a, b)))
 
 
-def table() -> Mapping[str, str]:
-    """What the written table says of each pair."""
+def table() -> Mapping[str, tuple[str, str]]:
+    """What the written table says of each pair: the modality that it was tried on, and what was so."""
     lines = [line.split("\t") for line in TABLE.read_text().splitlines()[1:]]
-    return {f"{a} {b} + {c} {d}": verdict for a, b, c, d, _, verdict in lines}
+    return {f"{a} {b} + {c} {d}": (modality, verdict) for a, b, c, d, modality, verdict in lines}
 
 
 def page(lines: list[str]) -> str:
