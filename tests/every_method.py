@@ -21,6 +21,7 @@ from anylatent.conditioners.standard import ClassConfig
 from anylatent.corrections.base import Correction
 from anylatent.denoiser import Corruption, Denoiser
 from anylatent.editing.base import Edit
+from anylatent.engine import receipts
 from anylatent.generation import RowGenerator, gathered
 from anylatent.joint.tokenizers import JointConfig, LabelConfig
 from anylatent.known import Known
@@ -35,7 +36,7 @@ from anylatent.sampling import Sampling
 from anylatent.schedules import Uniform
 from anylatent.solvers.base import Solver
 from anylatent.solvers.ddim import DDIM
-from anylatent.state import State
+from anylatent.state import Receipt, State
 from anylatent.testing.backbones import shaken
 from anylatent.testing.metrics import Listed
 from anylatent.tokenizers.base import Tokenizer
@@ -179,11 +180,11 @@ def sampled(modality: str, *nodes: Node) -> State:
     """Three rows made with these methods, which hold to what they must. Errors: `Refused`; `AssertionError`."""
     what, setting = " + ".join(f"{node.family} {node.kind}" for node in nodes), Setting.of(nodes)
     case = _case(modality, setting.paths())
-    made = _made(case, setting, [0, 1, 2])
+    made, done = _made(case, setting, [0, 1, 2])
     for stream in made.streams.values():
         assert stream.values.isfinite().all(), f"{what}: not finite"
     if not {node.kind for node in nodes} & OF_A_BATCH:
-        alone = _made(case, setting, [1])
+        alone, _ = _made(case, setting, [1])
         for stream, own in ((made[key], alone[key]) for key in made.streams):
             valid = own.mask[0]
             apart = (own.values[0][valid] - stream.values[1, : len(valid)][valid]).abs().amax(-1)
@@ -194,8 +195,9 @@ def sampled(modality: str, *nodes: Node) -> State:
             )
     for node in nodes:
         if node.family in CHANGING and node.kind not in IDLE and frozenset(each.kind for each in nodes) not in TOUCHLESS:
-            without = _made(case, replace(setting, **{node.family: None, "path": setting.paths()}), [0, 1, 2])
+            without, _ = _made(case, replace(setting, **{node.family: None, "path": setting.paths()}), [0, 1, 2])
             assert any(not torch.equal(made[key].values, without[key].values) for key in made.streams), f"{what}: {node.kind} did nothing"
+            assert node.kind in done and sum(done[node.kind].counts.values()) > 0, f"{what}: {node.kind} says nothing of what it did"
     case.tokenizer.decode(made)
     return made
 
@@ -204,8 +206,8 @@ def _case(modality: str, path: NoisePath) -> Case:
     return case_of(modality, "" if isinstance(path, GaussianPath) else path.kind)
 
 
-def _made(case: Case, setting: Setting, rows: Sequence[int]) -> State:
-    """The rows of a setting. Errors: `Refused`."""
+def _made(case: Case, setting: Setting, rows: Sequence[int]) -> tuple[State, dict[str, Receipt]]:
+    """The rows of a setting, and what its methods say they did. Errors: `Refused`."""
     denoiser = case.denoiser(setting.paths())
     sampling = Sampling(
         steps=STEPS,
@@ -228,13 +230,14 @@ def _made(case: Case, setting: Setting, rows: Sequence[int]) -> State:
         if setting.correction is not None and not known.measured:
             known = replace(known, measured=_measured(case, setting.correction, rows))
         generator = generator if not edit.noised else RowGenerator(denoiser, sampling, True, others)
-        made = gathered(list(generator.stream(edit.state, asked, edit.begin, known, edit.sampling)), edit.state).state
+        finished = list(generator.stream(edit.state, asked, edit.begin, known, edit.sampling))
     except ValueError as error:
         raise Refused(str(error)) from error
+    made = gathered(finished, edit.state).state
     for key, stream in made.streams.items():
         given = edit.state[key]
         assert torch.equal(stream.values[given.keep], given.values[given.keep]), "what is kept has changed"
-    return made
+    return made, receipts(finished)
 
 
 def _layout(case: Case, rows: Sequence[int]) -> State:
@@ -300,8 +303,9 @@ def neutral(modality: str, node: type[Node]) -> None:
     path = setting.paths()
     case = _case(modality, path)
     if node.family in SAMPLING:
-        plain = _made(case, replace(setting, **{node.family: None, "path": path, "editor": None}), [0, 1, 2])
-        same = _made(case, setting, [0, 1, 2])
+        plain, _ = _made(case, replace(setting, **{node.family: None, "path": path, "editor": None}), [0, 1, 2])
+        same, said = _made(case, setting, [0, 1, 2])
+        assert node.family not in ("guidance", "correction") or node.kind not in said, f"{node.kind} says that it did something"
         assert all(torch.equal(plain[key].values, same[key].values) for key in plain.streams), f"{node.kind} {node.neutral} is not neutral"
         return
     denoiser, prediction = case.denoiser(path), prediction_on(path)

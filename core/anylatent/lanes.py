@@ -101,7 +101,15 @@ class Walk:
                 inverted=lane.manner.inverted,
             )
             self._advance(spec.name, None)
+        if lane.manner.rests:
+            self._count_rises()
         self._ask()
+
+    def _count_rises(self) -> None:
+        for name, (t, s) in self._between.items():
+            rises = (s > t).flatten(1).any(1)
+            if not self.lane.manner.inverted:
+                self._tally(self.lane.sampling.schedule_of(name).kind).add("renoised", self.lane.state.rows[rises])
 
     def _move(self, spec: StreamSpec) -> Move:
         lane, name, path = self.lane, spec.name, self.denoiser.path(spec.name)
@@ -229,10 +237,13 @@ class Walk:
             here = self.here("guidance", sampling.guidance.kind, spec, moment)
             data = here.path.mixed(mine, lambda natural, here=here: sampling.guidance.combine(natural, here))
             self._remember("guidance", here)
+            if len(mine) > 1:
+                here.count("changed", _apart(data, mine.get("asked")) & here.rows, 1)
             for index, correction in enumerate(sampling.corrections):
-                here = self.here(str(index), correction.kind, spec, moment)
+                here, before = self.here(str(index), correction.kind, spec, moment), data
                 data = correction.correct(data, here)
                 self._remember(str(index), here)
+                here.count("changed", _apart(data, before) & here.rows, 1)
             out[spec.name] = data.detach()
         return out
 
@@ -294,6 +305,13 @@ class Part:
         like = self.walk.values[name]
         x = x[:, : like.shape[1]]
         return x if self.whole else torch.zeros_like(like).index_copy(0, self.index, x)
+
+
+def _apart(data: Float[Tensor, "rows tokens width"], before: Tensor | None) -> Bool[Tensor, " rows"]:
+    """The rows that a method changed; where it made all of them out of others' predictions, all."""
+    if before is None:
+        return torch.ones(len(data), dtype=torch.bool, device=data.device)
+    return (data != before).flatten(1).any(1)
 
 
 def _wide(rows: Bool[Tensor, " rows"], like: Tensor) -> Tensor:

@@ -62,9 +62,9 @@ def _problems(run: Run, measures: list[Measure], receipts: dict[str, Any]) -> It
     if TokenizerFolder(run.folder / "tokenizer").exists and run.facts.left_out:
         yield f"{run.facts.left_out} records could not be read and were left out; the first: {run.facts.first_left_out}"
     yield from (f"{measure.name}: {measure.note}" for measure in measures if measure.value != measure.value)
-    for hook in run.recipe.sample.hooks:
-        if hook.kind not in receipts:
-            yield f"the hook '{hook.kind}' was asked for and did nothing"
+    for method in (*run.recipe.sample.hooks, *run.recipe.sample.corrections):
+        if receipts and method.kind not in receipts:
+            yield f"the {method.family} '{method.kind}' was asked for and did nothing"
 
 
 def _sections(run: Run) -> Iterator[tuple[str, str]]:
