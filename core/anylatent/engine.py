@@ -12,7 +12,7 @@ import torch
 
 from anylatent.condition import Condition
 from anylatent.denoiser import Denoiser, ModulationCache
-from anylatent.guidance.base import Branch, Guidance
+from anylatent.guidance.base import Branch
 from anylatent.hooks.base import HookedSites, Store, Visit
 from anylatent.known import Known
 from anylatent.lanes import Lane, Manner, Part, Walk
@@ -182,6 +182,7 @@ class Engine:
             start = min(request.begin, path.start(self.denoiser.corruptions[spec.name].prediction))
             each = schedule.token_times(sampling.steps, path, start, state[spec.name], spec)
             each = schedule.times(sampling.steps, path, start)[None, :, None] if each is None else each
+            each = each.cummin(1).values if request.inverted else each  # what rises is made again, and has no way back
             times[spec.name] = each.clamp(min=sampling.solver_of(spec.name).end(path))
         longest = max(each.shape[1] for each in times.values())
         return {
@@ -191,9 +192,10 @@ class Engine:
 
     def _begun(self, request: Request, stream: Stream, noise: Tensor, times: Tensor, path: Path) -> Tensor:
         """The tokens that rows begin with: prior, clean ones noised to the first time, or (inverted) clean ones."""
-        clean = stream.values if request.begin < 1 or request.inverted else torch.zeros_like(stream.values)
-        first = (times[:, -1] if request.inverted else times[:, 0]).float().to(noise.device)[..., None]
-        return path.corrupt(clean, torch.zeros_like(noise) if request.inverted else noise, first) * stream.mask[..., None]
+        if request.inverted:  # what a solver that ends before 0 calls the sample are its tokens there
+            return stream.values * stream.mask[..., None]
+        clean = stream.values if request.begin < 1 else torch.zeros_like(stream.values)
+        return path.corrupt(clean, noise, times[:, 0].float().to(noise.device)[..., None]) * stream.mask[..., None]
 
     def _named(self, request: Request) -> dict[str, Condition]:
         null = {} if request.null is None else {"null": request.null}
@@ -286,7 +288,7 @@ class Engine:
     def _further(self, walk: Walk, moment: Moment, plan: Sequence[Branch], found: Mapping[str, Mapping[str, Tensor]]) -> list[Branch]:
         """What the guidance wants to know besides, having heard the first answers: of new names, so that it comes to an end."""
         guidance = walk.lane.sampling.guidance
-        if type(guidance).follow is Guidance.follow:
+        if not guidance.asks_again():
             return []
         known = {branch.name for branch in plan}
         return [branch for branch in guidance.follow(found, walk.heres(moment)) if branch.name not in known]

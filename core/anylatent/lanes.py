@@ -108,8 +108,7 @@ class Walk:
     def _count_rises(self) -> None:
         for name, (t, s) in self._between.items():
             rises = (s > t).flatten(1).any(1)
-            if not self.lane.manner.inverted:
-                self._tally(self.lane.sampling.schedule_of(name).kind).add("renoised", self.lane.state.rows[rises])
+            self._tally(self.lane.sampling.schedule_of(name).kind).add("renoised", self.lane.state.rows[rises])
 
     def _move(self, spec: StreamSpec) -> Move:
         lane, name, path = self.lane, spec.name, self.denoiser.path(spec.name)

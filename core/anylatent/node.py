@@ -8,10 +8,21 @@ from a recipe a mapping with `kind`, looked up among the components that validat
 import json
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationInfo, model_serializer, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationInfo, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
+
+
+def _increasing(interval: tuple[float, float]) -> tuple[float, float]:
+    low, high = interval
+    if not 0 <= low < high <= 1:
+        raise ValueError(f"interval {list(interval)} must be two increasing times between 0 (data) and 1 (prior)")
+    return interval
+
+
+TimeInterval = Annotated[tuple[float, float], AfterValidator(_increasing)]
+"""Times t, from and to, at which a method is active."""
 
 
 class Spec(BaseModel):

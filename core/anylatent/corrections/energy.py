@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from anylatent.corrections.base import Correction
 from anylatent.corrections.energies import Energy, Roughness
@@ -11,6 +11,7 @@ from anylatent.corrections.posterior import covariance, gaussian, restrained
 from anylatent.lazy import torch
 from anylatent.measurements.base import Layout
 from anylatent.moment import Here
+from anylatent.node import TimeInterval
 from anylatent.paths.base import Path
 from anylatent.types import Float, Tensor
 
@@ -31,15 +32,8 @@ class EnergyGuidance(Correction, kind="energy"):
     energy: Energy = Field(default=Roughness(), description="What is to be low.")
     stream: str = Field(default="", description="The stream that it is of; empty: every one that is made.")
     scale: float = Field(default=1.0, description="How much it counts. 0: not at all.")
-    interval: tuple[float, float] = Field(default=(0.0, 1.0), description="Times t, from and to, at which it is active.")
+    interval: TimeInterval = Field(default=(0.0, 1.0), description="Times t, from and to, at which it is active.")
     through: bool = Field(default=True, description="Differentiate the denoiser; else its Jacobian is taken to be diagonal (as in MPGD).")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "EnergyGuidance":
-        low, high = self.interval
-        if not 0 <= low < high <= 1:
-            raise ValueError(f"interval {list(self.interval)} must be two increasing times between 0 (data) and 1 (prior)")
-        return self
 
     @property
     def gradient(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]

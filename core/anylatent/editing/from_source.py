@@ -13,6 +13,7 @@ from anylatent.hooks.base import Hook
 from anylatent.lazy import torch
 from anylatent.moment import Here
 from anylatent.paths.base import Path
+from anylatent.spec import StreamSpec
 from anylatent.types import Float, Tensor
 
 if TYPE_CHECKING:
@@ -47,6 +48,12 @@ class FromSource(Guidance, kind="from-source"):
 
     def supports(self, path: Path) -> str | None:
         return self.of.supports(path)
+
+    def refuses(self, specs: Sequence[StreamSpec]) -> str | None:
+        return self.of.refuses(specs)
+
+    def asks_again(self) -> bool:
+        return True
 
     def memory(self, x: Float[Tensor, "rows tokens width"]) -> dict[str, Tensor]:
         return self.of.memory(x)

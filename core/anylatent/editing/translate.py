@@ -11,8 +11,6 @@ from anylatent.editing.from_source import FromSource
 from anylatent.guidance.none import Unguided
 from anylatent.hooks.attention_from import AttentionFrom
 from anylatent.known import Known, Made
-from anylatent.lazy import torch
-from anylatent.paths.base import GaussianPath
 from anylatent.sampling import Sampling, StreamSampling
 from anylatent.solvers.base import Solver
 from anylatent.solvers.ddim import DDIM
@@ -70,13 +68,6 @@ def inverted(
 ) -> Made:
     """A clean state, taken back to the prior: unguided and uncorrected, as guidance takes an inversion away from the data."""
     plain = sampling.model_copy(update={"guidance": Unguided(), "corrections": (), "hooks": ()})
-    for spec in generator.denoiser.specs:
-        path = generator.denoiser.path(spec.name)
-        end = sampling.solver.end(path)
-        if end > 0 and not spec.given and isinstance(path, GaussianPath):
-            # Such a solver calls its tokens at `end` the sample; what it starts back from is the sample times alpha there.
-            alpha = path.alpha(torch.tensor(end, dtype=torch.float64)).item()
-            state = state.with_values({spec.name: state[spec.name].values / alpha})
     return generator.invert(state, conditions, plain, trail)
 
 

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from anylatent.guidance.base import Guidance
 from anylatent.lazy import torch
 from anylatent.moment import Moment
-from anylatent.node import Node
+from anylatent.node import Node, TimeInterval
 from anylatent.types import Float, Tensor
 
 
@@ -55,15 +55,8 @@ class Annealing(Node):
 class Timed(Guidance):
     """A guidance that acts in an interval of times (Kynkäänniemi et al. 2024, 2404.07724), more or less as time passes."""
 
-    interval: tuple[float, float] = Field(default=(0.0, 1.0), description="Times t, from and to, at which it is active.")
+    interval: TimeInterval = Field(default=(0.0, 1.0), description="Times t, from and to, at which it is active.")
     annealing: Annealing | None = Field(default=None, description="How its strength changes with time; none: it does not.")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "Timed":
-        low, high = self.interval
-        if not 0 <= low < high <= 1:
-            raise ValueError(f"interval {list(self.interval)} must be two increasing times between 0 (data) and 1 (prior)")
-        return self
 
     def share(self, moment: Moment) -> Float[Tensor, " rows"]:
         """How much of what it adds is added now: 0 outside of the interval."""

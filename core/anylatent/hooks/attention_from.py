@@ -7,6 +7,7 @@ from pydantic import Field
 from anylatent.hooks.base import Hook, Visit
 from anylatent.lazy import torch
 from anylatent.nn.sites import Context, Heads, Mix, Site
+from anylatent.node import TimeInterval
 from anylatent.types import Float, Tensor
 
 
@@ -25,7 +26,7 @@ class AttentionFrom(Hook, kind="attention-from"):
     source: str = Field(default="source", description="The branch that it comes from: of `translate`, or of a guidance (null, say).")
     first: int = Field(default=0, ge=0, description="The first block in which it is taken.")
     last: int = Field(default=1000, ge=0, description="The last block in which it is taken.")
-    interval: tuple[float, float] = Field(default=(0.0, 1.0), description="Times t, from and to, at which it is taken.")
+    interval: TimeInterval = Field(default=(0.0, 1.0), description="Times t, from and to, at which it is taken.")
 
     def attend(self, site: Site, mix: Mix, heads: Heads, context: Context, visit: Visit) -> Float[Tensor, "rows heads queries head"]:
         if not self.first <= site.block <= self.last:

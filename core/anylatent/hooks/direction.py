@@ -9,6 +9,7 @@ from pydantic import Field
 from anylatent import files
 from anylatent.hooks.base import Hook, Visit
 from anylatent.nn.sites import Call, Context, Site
+from anylatent.node import TimeInterval
 from anylatent.types import Float, Tensor
 
 
@@ -27,7 +28,7 @@ class Direction(Hook, kind="direction"):
     file: str = Field(description="The safetensors file.")
     block: int = Field(default=0, ge=0, description="After which block, from 0.")
     strength: float = Field(default=1.0, description="How far. 0: nothing; below 0: the other way.")
-    interval: tuple[float, float] = Field(default=(0.0, 1.0), description="Times t, from and to, at which it is added.")
+    interval: TimeInterval = Field(default=(0.0, 1.0), description="Times t, from and to, at which it is added.")
 
     def around(self, site: Site, call: Call, x: Float[Tensor, "rows tokens width"], context: Context, visit: Visit) -> Tensor:
         out = call(x, context)

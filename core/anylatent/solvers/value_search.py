@@ -32,7 +32,7 @@ class ValueSearch(Solver, kind="value-search"):
 
     solver: Solver = Field(default=Ancestral(), description="What moves from time to time; it must be stochastic.")
     value: Code = Field(description="Of predicted clean tokens `(B, N, C)`, 0 in the padding, to `(B,)`; the larger the better.")
-    candidates: int = Field(default=4, ge=1, description="How many next states are tried at each step; 1: the solver as it is.")
+    candidates: int = Field(default=4, ge=1, le=200, description="How many next states are tried at each step; 1: the solver as it is.")
 
     @model_validator(mode="after")
     def _has_a_choice(self) -> "ValueSearch":
