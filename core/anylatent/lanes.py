@@ -113,12 +113,12 @@ class Walk:
     def _move(self, spec: StreamSpec) -> Move:
         lane, name, path = self.lane, spec.name, self.denoiser.path(spec.name)
 
-        def noise(draw: int) -> Tensor:
-            if draw == 0 and name in lane.recorded:
+        def noise(draw: int, purpose: str = "") -> Tensor:
+            if draw == 0 and not purpose and name in lane.recorded:
                 return self._at(lane.recorded[name])
-            return path.prior(spec, lane.state.noise(name, lane.step, draw), lane.state[name].mask)
+            return path.prior(spec, lane.state.noise(name, lane.step, draw, purpose), lane.state[name].mask)
 
-        return Move(path, *self._between[name], self._place, self._at(lane.tables[name]), noise)
+        return Move(path, *self._between[name], self._at(lane.tables[name]), noise)
 
     def _at(self, table: Float[Tensor, "rows steps *rest"], ahead: int = 0) -> Float[Tensor, "rows *rest"]:
         """Each row's entry of its own step."""

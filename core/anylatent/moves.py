@@ -8,9 +8,6 @@ from anylatent.paths.base import Path
 from anylatent.solvers.base import Memory, Move, Query, Solver, Steps
 from anylatent.types import Bool, Float, Tensor
 
-_RISING = 1 << 16
-"""The draw of the noise of rising steps: solvers count theirs from 0."""
-
 
 def solver_table(solver: Solver, path: Path, times: Float[Tensor, "rows times #tokens"]) -> Float[Tensor, "rows steps #tokens numbers"]:
     """The numbers of every step of every row (and token): each falling piece of its times is a table of its own.
@@ -57,7 +54,7 @@ def moved(solver: Solver, x: Float[Tensor, "rows tokens width"], memory: Memory,
     new = torch.where(resting, x, new)
     remembered = {name: _held(resting, memory[name], value) for name, value in remembered.items()}
     if rising.any():
-        new = torch.where(rising, move.path.renoise(x, move.t, move.s, move.noise(_RISING)), new)
+        new = torch.where(rising, move.path.renoise(x, move.t, move.s, move.noise(0, "rising")), new)
     return new, remembered
 
 

@@ -139,10 +139,13 @@ class State:
 
         return self.map(trim)
 
-    def noise(self, stream: str, step: int | Tensor, draw: int) -> Float[Tensor, "rows tokens width"]:
-        """Standard normal noise of this stream's shape: a function of (row seed, stream, step, draw) alone."""
+    def noise(self, stream: str, step: int | Tensor, draw: int, purpose: str = "") -> Float[Tensor, "rows tokens width"]:
+        """Standard normal noise of this stream's shape: a function of (row seed, stream, purpose, step, draw) alone.
+
+        What does not make samples in steps names its own `purpose`, and so never draws a number that a step draws.
+        """
         _, tokens, width = self.streams[stream].shape
-        return random.normal(self.seeds, stream, step, draw, tokens, width)
+        return random.normal(self.seeds, f"{stream}/{purpose}" if purpose else stream, step, draw, tokens, width)
 
 
 @dataclass

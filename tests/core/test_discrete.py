@@ -114,9 +114,7 @@ def test_unmasking_follows_the_path(tokens: int) -> None:
     times = CosineSteps().times(4, path).float()
     for t, s in pairwise(times):
         noise = torch.rand(rows, tokens, 3, generator=torch.Generator().manual_seed(int(1000 * t)))
-        move = Move(
-            path, t.expand(rows, 1, 1), s.expand(rows, 1, 1), torch.zeros(rows), x[:, :1, :0], lambda draw, noise=noise: noise + draw
-        )
+        move = Move(path, t.expand(rows, 1, 1), s.expand(rows, 1, 1), x[:, :1, :0], lambda draw, purpose="", noise=noise: noise + draw)
         steps = solver.step(x, memory, move)
         next(steps)
         data = torch.full_like(x, 0.5)
@@ -247,9 +245,7 @@ def test_unmasking_is_maskgits() -> None:
     )
     for step, (t, s) in zip(scheduler.timesteps, pairwise(Uniform().times(steps, path).float()), strict=True):
         codes = scheduler.step(probabilities(codes).log(), step, codes, generator=torch.Generator().manual_seed(1)).prev_sample
-        move = Move(
-            path, t.expand(1, 1, 1), s.expand(1, 1, 1), torch.zeros(1), x[:, :1, :0], lambda draw: noise if draw == 0 else 0 * noise
-        )
+        move = Move(path, t.expand(1, 1, 1), s.expand(1, 1, 1), x[:, :1, :0], lambda draw, purpose="": noise if draw == 0 else 0 * noise)
         moving = solver.step(x, memory, move)
         asked = next(moving).x.argmax(-1)
         data = torch.nn.functional.pad(probabilities(asked), (0, 1))

@@ -12,9 +12,6 @@ from anylatent.nn.sites import Call, Context, Site, Sites
 from anylatent.state import State
 from anylatent.types import Float, Tensor
 
-_DRAW = 1 << 19
-"""The draw of the noise under which tokens are looked at: solvers count theirs from 0."""
-
 
 class _Looking(Sites):
     """Keeps what comes out of a block, and which tokens are there."""
@@ -45,7 +42,7 @@ def inside(
         if spec.given:
             continue
         path, stream = denoiser.path(spec.name), state[spec.name]
-        noise = path.prior(spec, state.noise(spec.name, 0, _DRAW), stream.mask)
+        noise = path.prior(spec, state.noise(spec.name, 0, 0, "directions"), stream.mask)
         state = state.with_values({spec.name: path.corrupt(stream.values, noise, torch.full_like(stream.time, time)[..., None])})
         state = state.with_time({spec.name: torch.full_like(stream.time, time)})
     looking = _Looking(block)

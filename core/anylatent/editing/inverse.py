@@ -94,4 +94,4 @@ class Inverse(Editor, kind="inverse"):
 
 def _noise(stream: str, y: Tensor, seeds: Tensor) -> Tensor:
     """Standard normal numbers of the shape of measured values, by row seed; those of the first stay as others are added."""
-    return random.normal(seeds, f"{stream} measured", 0, 0, y.shape[1], y[0, 0].numel()).reshape(y.shape).to(y.dtype)
+    return random.normal(seeds, f"{stream}/measured", 0, 0, y.shape[1], y[0, 0].numel()).reshape(y.shape).to(y.dtype)

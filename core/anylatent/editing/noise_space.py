@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from anylatent.state import State
     from anylatent.tokenizers.base import Tokenizer
 
-_DRAW = 1 << 17
-"""The draws of a trajectory's noise: solvers count theirs from 0."""
-
 
 class AncestralToEnd(Multistep, kind="ancestral-to-end"):
     """The ancestral sampler, whose last step too has noise: it ends where the noise is `LOWEST`, and calls that the sample."""
@@ -95,11 +92,11 @@ class NoiseSpace(Editor, kind="noise-space"):
         """Noisy copies of a stream at falling times, the last of them the stream itself."""
         assert isinstance(path, GaussianPath), "checked by `need_gaussian`"
         clean = state[name].values
-        spec_prior = [path.corrupt(clean, state.noise(name, step, _DRAW), t.float()) for step, t in enumerate(times[:-1])]
+        spec_prior = [path.corrupt(clean, state.noise(name, step, 0, self.kind), t.float()) for step, t in enumerate(times[:-1])]
         if self.trajectory == "independent":
             return torch.stack([*spec_prior, clean], 1)
         numbers = Ancestral(eta=self.eta).table(path, times).float()
         found = [spec_prior[0]]
         for step, (a, b, up) in enumerate(numbers[:-1]):
-            found.append(a * found[-1] + b * clean + up * state.noise(name, step, _DRAW + 1))
+            found.append(a * found[-1] + b * clean + up * state.noise(name, step, 1, self.kind))
         return torch.stack([*found, clean], 1)

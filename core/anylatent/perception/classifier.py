@@ -68,7 +68,7 @@ def _noised(denoiser: Denoiser, state: State, draw: int, draws: int, weight: Wei
         numbers = ((stream.mask & ~stream.keep).sum(1) * spec.width).clamp(min=1)
         # In t, noise errors count alike; in ln(ratio), a half |d snr / d ln ratio| = snr, over the length of that axis.
         weights[spec.name] = snr / numbers if weight == "noise" else snr * _span(path)
-        x1 = path.prior(spec, state.noise(spec.name, draw, 0), stream.mask)
+        x1 = path.prior(spec, state.noise(spec.name, 0, draw, "classifier"), stream.mask)
         noised = noised.with_values({spec.name: path.corrupt(stream.values, x1, t[:, None, None])})
         noised = noised.with_time({spec.name: t[:, None].expand(-1, stream.shape[1])})
     return noised, weights

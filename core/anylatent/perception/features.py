@@ -32,7 +32,7 @@ def token_features(
             noised = noised.with_kept(spec.name, stream.mask)
             continue
         t = torch.full_like(stream.time, time)
-        x1 = path.prior(spec, state.noise(spec.name, -2, draw), stream.mask)
+        x1 = path.prior(spec, state.noise(spec.name, 0, draw, "features"), stream.mask)
         noised = noised.with_values({spec.name: path.corrupt(stream.values, x1, t[..., None])}).with_time({spec.name: t})
     store, tap, rows = Store(), Tap(block=block), len(state)
     who = [(row, "features") for row in range(rows)]

@@ -5,9 +5,9 @@ that prediction. So the one engine can answer many streams, rows and solvers wit
 conditions are no business of a solver.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
 from anylatent.lazy import torch
 from anylatent.node import Node
@@ -27,20 +27,27 @@ class Query:
     rows: Bool[Tensor, " rows"] | None = None
 
 
+class Noise(Protocol):
+    """A step's noise: the path's prior noise (standard normal on Gaussian paths) of the tokens' shape, by row seed and step.
+
+    Draws of one purpose differ, and so do purposes: what goes around a solver names one of its own.
+    """
+
+    def __call__(self, draw: int, purpose: str = "") -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class Move:
-    """One step of B rows: from `t` to `s` (they broadcast against `(B, N, C)`), step `index` of each row `(B,)`.
+    """One step of B rows: from `t` to `s` (they broadcast against `(B, N, C)`).
 
-    `table` `(B, #N, K)` holds this step's numbers from `Solver.table`; `noise(draw)` is the path's prior noise (standard
-    normal on Gaussian paths), of the tokens' shape, by row seed and step.
+    `table` `(B, #N, K)` holds this step's numbers from `Solver.table`.
     """
 
     path: Path
     t: Float[Tensor, "rows #tokens 1"]
     s: Float[Tensor, "rows #tokens 1"]
-    index: Tensor
     table: Float[Tensor, "rows #tokens numbers"]
-    noise: Callable[[int], Tensor]
+    noise: Noise
 
 
 Steps = Generator[Query, Tensor, tuple[Tensor, Memory]]

@@ -1,7 +1,6 @@
 """Predictor-corrector sampling: after each step of another solver, Langevin steps at the new noise level."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -53,7 +52,7 @@ class Langevin(Solver, kind="langevin"):
     def step(self, x: Float[Tensor, "rows tokens width"], memory: Memory, move: Move) -> Steps:
         path, s = move.path, move.s
         assert isinstance(path, GaussianPath), "checked by `supports`"
-        x, memory = yield from self.solver.step(x, memory, replace(move, noise=lambda draw: move.noise(draw + self.steps)))
+        x, memory = yield from self.solver.step(x, memory, move)
         inside = s > 0
         rows = inside.flatten(1).any(1)
         if not rows.any():
@@ -63,6 +62,6 @@ class Langevin(Solver, kind="langevin"):
         for draw in range(self.steps):
             d = yield Query(x, s, rows)
             # e sigma^2 score = -e sigma (noise that the prediction implies)
-            there = x - e * path.sigma(s) * path.to_noise(d, x, s) + (2 * e) ** 0.5 * path.sigma(s) * move.noise(draw)
+            there = x - e * path.sigma(s) * path.to_noise(d, x, s) + (2 * e) ** 0.5 * path.sigma(s) * move.noise(draw, "langevin")
             x = torch.where(inside, there, x)
         return x, memory

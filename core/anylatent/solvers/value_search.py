@@ -1,6 +1,6 @@
 """Search among the steps of a stochastic solver."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import replace
 from typing import ClassVar
 
@@ -9,12 +9,9 @@ from pydantic import Field, model_validator
 from anylatent.lazy import torch
 from anylatent.measurements.base import Code
 from anylatent.paths.base import Path
-from anylatent.solvers.base import Memory, Move, Query, Solver, Steps
+from anylatent.solvers.base import Memory, Move, Noise, Query, Solver, Steps
 from anylatent.solvers.ddim import Ancestral
 from anylatent.types import Float, Tensor
-
-_APART = 1 << 8
-"""How far the draws of two candidates lie apart: more than any step makes."""
 
 
 class ValueSearch(Solver, kind="value-search"):
@@ -32,7 +29,7 @@ class ValueSearch(Solver, kind="value-search"):
 
     solver: Solver = Field(default=Ancestral(), description="What moves from time to time; it must be stochastic.")
     value: Code = Field(description="Of predicted clean tokens `(B, N, C)`, 0 in the padding, to `(B,)`; the larger the better.")
-    candidates: int = Field(default=4, ge=1, le=200, description="How many next states are tried at each step; 1: the solver as it is.")
+    candidates: int = Field(default=4, ge=1, description="How many next states are tried at each step; 1: the solver as it is.")
 
     @model_validator(mode="after")
     def _has_a_choice(self) -> "ValueSearch":
@@ -78,8 +75,9 @@ class ValueSearch(Solver, kind="value-search"):
         return _chosen([new for new, _ in made], best), {name: _chosen([kept[name] for _, kept in made], best) for name in names}
 
 
-def _apart(noise: Callable[[int], Tensor], k: int) -> Callable[[int], Tensor]:
-    return lambda draw: noise(draw + _APART * k)
+def _apart(noise: Noise, k: int) -> Noise:
+    """The noise of a candidate; the first has the step's own."""
+    return lambda draw, purpose="": noise(draw, f"{purpose}/candidate {k}" if k else purpose)
 
 
 def _once(steps: Steps, x: Tensor, heard: list[Tensor]) -> Generator[Query, Tensor, tuple[Tensor, Memory]]:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
 
 import pytest
 import torch
@@ -11,7 +10,7 @@ from anylatent.engine import Engine, Request, sample
 from anylatent.paths.base import GaussianPath
 from anylatent.sampling import Sampling
 from anylatent.schedules import Rho, Schedule, Uniform
-from anylatent.solvers.base import Memory, Move, Solver, Steps
+from anylatent.solvers.base import Memory, Move, Noise, Solver, Steps
 from anylatent.testing.oracles import MixtureOracle
 from anylatent.types import Float, Tensor
 
@@ -35,13 +34,10 @@ def moves(solver: Solver, path: GaussianPath, times: Tensor, x: Tensor, noise: C
     table = table if times.dim() > 1 else table[:, None]
     at = times.reshape(len(times), 1, -1, 1).expand(-1, rows, -1, 1)
 
-    def drawn(i: int) -> Callable[[int], Tensor]:
-        return (lambda _: torch.zeros_like(x)) if noise is None else partial(noise, i)
+    def drawn(i: int) -> Noise:
+        return lambda draw, purpose="": torch.zeros_like(x) if noise is None else noise(i, draw)
 
-    return [
-        Move(path, at[i], at[i + 1], torch.full((rows,), i), numbers.expand(rows, *numbers.shape), drawn(i))
-        for i, numbers in enumerate(table)
-    ]
+    return [Move(path, at[i], at[i + 1], numbers.expand(rows, *numbers.shape), drawn(i)) for i, numbers in enumerate(table)]
 
 
 def walk(
