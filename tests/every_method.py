@@ -58,7 +58,7 @@ OF_A_BATCH = {"interpolate", "optimal-transport"}
 """Methods in which a row is what it is by the others: so they say."""
 IDLE = {"none", "attention-received", "attention-from"}
 """Methods that are there to do nothing, to be read, or to take from a branch that only some others make."""
-TOUCHLESS = {frozenset({"windows", "perturb-attention"})}
+TOUCHLESS = {frozenset({"windows", "perturb-attention"}), frozenset({"without-streams", "perturb-attention"})}
 """Pairs of which one takes away what the other acts on: where tokens do not mix, it does not matter who sees whom."""
 STEPS = 6
 SEEDS = [5, 6, 7]
@@ -212,7 +212,7 @@ def _made(case: Case, setting: Setting, rows: Sequence[int]) -> tuple[State, dic
         hooks=(setting.hook,) if setting.hook else (),
         corrections=(setting.correction,) if setting.correction else (),
     )
-    others = {other: case.denoiser(setting.paths(), seed=1) for other in sampling.guidance.models()}
+    others = {other: case.denoiser(setting.paths(), seed=1) for other in sampling.guidance.denoisers()}
     generator = RowGenerator(denoiser, sampling, False, others)
     seeds = torch.tensor([SEEDS[row] for row in rows])
     asked = [case.asked[row] for row in rows]

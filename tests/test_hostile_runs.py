@@ -264,7 +264,7 @@ def test_a_full_disk_at_the_end_costs_neither_weights_nor_old_samples(whole: Pat
     before = content(folder)
     with pytest.MonkeyPatch.context() as patch:
         fill_disk(patch, 1_000)
-        code, said = cli("run", folder)
+        code, said = cli("run", folder, "--again")
     assert code == 1
     assert "No space left on device" in said
     after = content(folder)

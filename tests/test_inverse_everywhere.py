@@ -31,6 +31,7 @@ from anylatent.measurements.base import Layout, Measurement
 from anylatent.measurements.select import Identity, Select
 from anylatent.paths.rectified import Rectified
 from anylatent.sampling import Sampling
+from anylatent.solvers.dpmpp import DPMpp2M
 from anylatent.solvers.invertible import BDIA
 from anylatent.spec import StreamSpec
 from anylatent.state import State
@@ -51,7 +52,7 @@ def measurements(case: Case) -> list[Measurement]:
 
 
 def generator_of(case: Case) -> RowGenerator:
-    return RowGenerator(case.denoiser(Rectified()), Sampling(steps=4), noised=True)
+    return RowGenerator(case.denoiser(Rectified()), Sampling(steps=4, solver=DPMpp2M()), noised=True)
 
 
 def make(case: Case, editor: Editor, rows: int = 2) -> State:
@@ -85,17 +86,23 @@ def test_what_was_measured_is_found_in_what_is_made(modality: str) -> None:
         assert len(case.tokenizer.decode(state)) == 2
 
 
+NEAR: list[tuple[Correction, float]] = [
+    (DDNM(), 0.01), (DiffPIR(), 0.1), (PiGDM(), 0.2), (DPS(), 0.2), (DPS(through=False), 0.11), (MMPS(iterations=1), 0.13),
+    (REDDiff(), 0.11),
+]  # fmt: skip
+"""What is missed after four steps, as a share of what a free sample misses: a third more than the most of any modality."""
+
+
 @pytest.mark.parametrize("modality", RECIPES)
-def test_every_method_comes_nearer_to_what_was_measured(modality: str) -> None:
-    """Than a sample that does not go by it."""
+def test_every_method_comes_near_to_what_was_measured(modality: str) -> None:
+    """Compared with a sample that does not go by it."""
     case = case_of(modality)
     part = measurements(case)[0].model_copy(update={"noise": 0.2})
     free = missed(case, Inverse(measurement=part), make(case, SDEdit(strength=0.999)))
-    methods: list[Correction] = [DDNM(), DiffPIR(), PiGDM(), DPS(), DPS(through=False), MMPS(iterations=1), REDDiff()]
-    for method in methods:
+    for method, most in NEAR:
         editor = Inverse(measurement=part, method=method)
         state = make(case, editor)
-        assert missed(case, editor, state) < 0.9 * free, method.kind
+        assert missed(case, editor, state) < most * free, method.kind
 
 
 def editors(case: Case) -> dict[str, Editor]:

@@ -92,7 +92,7 @@ def test_the_recipe_is_written_whole(whole: Run) -> None:
     assert load_recipe(whole.folder / "recipe.yaml") == whole.recipe
     assert dump(load_recipe(text)) == text
     assert yaml.safe_load(text)["train"]["warmup"] == 2
-    assert yaml.safe_load(text)["sample"]["solver"]["kind"] == "dpm++2m", "defaults are written out"
+    assert yaml.safe_load(text)["sample"]["solver"]["kind"] == "sde-dpm++", "defaults are written out"
 
 
 def test_samples_are_written_with_what_they_were_asked_and_what_was_done(whole: Run) -> None:
@@ -106,6 +106,8 @@ def test_samples_are_written_with_what_they_were_asked_and_what_was_done(whole: 
     assert {row: counts["network_calls"] for row, counts in receipts["engine"]["rows"].items()} == {str(row): 8 for row in range(10)}
     assert receipts["seconds"] > 0
     made = whole.sample()
+    assert repr(made).startswith("Samples(10 of seeds 0 to 9, made in "), "one line, whatever they are"
+    assert whole.finished
     for index, sample in enumerate(made.samples):
         with Image.open(folder / f"{index:04d}.png") as picture:
             assert picture.size == (8, 8)
@@ -136,7 +138,7 @@ def test_the_report_is_one_page_that_loads_nothing(whole: Run) -> None:
     assert [resource[:80] for resource in page.found if not resource.startswith(("data:", "#"))] == []
     assert "@import" not in text
     assert sum(resource.startswith("data:image/png") for resource in page.found) >= 5, "four previews and the sheet"
-    for said in ("unique", "novel", "network calls", "dpm++2m", "anylatent.load", "distinct", "10 of 10 samples"):
+    for said in ("unique", "novel", "network calls", "sde-dpm++", "anylatent.load", "distinct", "10 of 10 samples"):
         assert said in text, said
 
 
@@ -316,7 +318,7 @@ def test_progress_is_told(loaded: Run) -> None:
         ({"condition": {"label": 77}}, r"condition 'label': there is no class 77; the training set has 0, 1, 2"),
         ({"condition": [{"label": 1}]}, r"1 conditions were given for 2 samples: give one for all, or one each"),
         ({"weights": "ema-0.7"}, r"there are no weights 'ema-0\.7': this run keeps trained, ema-0\.5, ema-0\.9"),
-        ({"size": 7}, r"size 7: expected a length of axis 'y', a multiple of 2 cells"),
+        ({"size": 7}, r"size 7: expected a number of axis 'y', a multiple of 2, given 7"),
         ({"steps": 0}, r"steps"),
     ],
 )
@@ -325,9 +327,19 @@ def test_what_a_run_cannot_make_is_refused(request_: dict[str, Any], message: st
         loaded.sample(2, **request_)
 
 
-def test_an_edit_keeps_what_is_not_made_anew(loaded: Run) -> None:
+def test_an_edit_keeps_what_is_not_made_anew(loaded: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    built, asked = [], []
+
+    class Watching(MaskedCompletion, kind="watching"):
+        def edit(self, tokenizer: Any, given: Any, seeds: Any, generator: Any, conditions: Any) -> Any:
+            asked.append(generator)
+            return super().edit(tokenizer, given, seeds, generator, conditions)
+
+    build = Run._generator
+    monkeypatch.setattr(Run, "_generator", lambda *arguments: built.append(build(*arguments)) or built[-1])
     given = [loaded.test_set[i].sample for i in range(2)]
-    made = loaded.edit(MaskedCompletion(anew={"y": (0.5, 1.0)}), given, 4, {"label": 3})
+    made = loaded.edit(Watching(anew={"y": (0.5, 1.0)}), given, 4, {"label": 3})
+    assert built == asked == [made.generator], "the editor's and the one that makes are one: what one computed, the other has"
     assert len(made) == 4
     for row, sample in enumerate(made.samples):
         torch.testing.assert_close(sample[:4], given[row % 2][:4], atol=1e-5, rtol=0)

@@ -4,6 +4,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from pydantic_core import PydanticUndefined
@@ -47,6 +48,8 @@ def in_line(value: Any) -> str:
     """A value as one writes it in a recipe, on one line."""
     if isinstance(value, Spec):
         value = value.model_dump(mode="json")
+    if isinstance(value, PurePath):
+        value = str(value)
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {in_line(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list | tuple):
@@ -82,11 +85,9 @@ def page(nodes: Sequence[type[Node]]) -> str:
         "Made from the components themselves by `python tests/catalogue.py`; `anylatent methods KIND` shows one whole. *Neutral* settings",
         "change nothing, bit for bit, which a test tries for each. What works with what: [compatibility.md](../compatibility.md).",
     ]
-    for family in METHODS:
-        own = sorted((node for node in nodes if node.family == family), key=lambda node: node.kind)
-        if own:
-            lines += ["", f"## {family}", "", "| kind | what it is | options | neutral | papers | expresses |", "|---|---|---|---|---|---|"]
-            lines += [_row(node) for node in own]
+    for family, own in families(nodes).items():
+        lines += ["", f"## {family}", "", "| kind | what it is | options | neutral | papers | expresses |", "|---|---|---|---|---|---|"]
+        lines += [_row(node) for node in own]
     return "\n".join(lines) + "\n"
 
 

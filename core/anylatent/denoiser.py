@@ -15,6 +15,9 @@ from anylatent.spec import StreamSpec
 from anylatent.state import State, Stream
 from anylatent.types import Float, Int, Tensor
 
+TOLD = 5.0
+"""In standard deviations of clean tokens, the largest prediction that a network is told of."""
+
 
 @dataclass(frozen=True)
 class Corruption:
@@ -121,6 +124,23 @@ class Denoiser(nn.Module):
 
     def path(self, stream: str) -> Path:
         return self.corruptions[stream].path
+
+    @property
+    def self_conditioned(self) -> bool:
+        """Whether the network is told its last prediction."""
+        return self.backbone.self_conditioning > 0
+
+    def heard(self, clean: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the network is told (`Stream.told`) of clean tokens that it predicted, by stream; 0 where `known` `(B, N)` is false.
+
+        Tokens as it would see them without noise; at most `TOLD` in size, since what says noise near t = 1 says data of any size.
+        """
+        told = {}
+        for spec in self.specs:
+            data = clean[spec.name].float()
+            shown = self.path(spec.name).shown(data.clamp(-TOLD, TOLD), data.new_zeros(len(data), 1, 1))
+            told[spec.name] = torch.where(known[spec.name][..., None], shown, 0.0)
+        return told
 
     def predict(
         self, state: State, condition: Condition, sites: Sites | None = None, modulations: ModulationCache | None = None

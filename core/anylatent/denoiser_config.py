@@ -1,6 +1,6 @@
 """The recipe nodes of backbones."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -25,7 +25,14 @@ class BackboneConfig(Node, family="denoiser"):
 
 
 class DiTConfig(BackboneConfig, kind="dit"):
-    """A diffusion transformer with adaLN-zero, QK-norm and rotary positions (Peebles & Xie 2022, 2212.09748)."""
+    """A diffusion transformer with adaLN-zero, QK-norm and rotary positions (Peebles & Xie 2022, 2212.09748).
+
+    `self_conditioning`: the network is told its own last prediction beside the noised tokens (Chen et al. 2022, 2208.04202, sec. 2.3):
+    in training, in this share of the rows, that of a first pass without gradient; in sampling, what came of the row's last
+    step, guided and corrected, the same for every branch. 0: no such input and no weights for it.
+    """
+
+    systems: ClassVar[tuple[str, ...]] = ("Self-conditioning, Analog Bits (2208.04202)",)
 
     depth: int = Field(default=6, ge=1, description="Blocks.")
     width: int = Field(default=192, ge=8, description="Channels of a token inside the network.")
@@ -35,6 +42,12 @@ class DiTConfig(BackboneConfig, kind="dit"):
     absolute: bool = Field(
         default=False,
         description="Tell tokens also where they are, not only how far from each other: for streams whose beginning or edges matter.",
+    )
+    self_conditioning: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of training rows that are told a first prediction; sampling is then told its last. Usual: 0.5. 0: off.",
     )
 
     @model_validator(mode="after")
@@ -52,5 +65,5 @@ class DiTConfig(BackboneConfig, kind="dit"):
     def build(self, specs: tuple[StreamSpec, ...], cross: bool) -> "Backbone":
         from anylatent.nn.dit import DiTNetwork
 
-        sizes = {name: getattr(self, name) for name in ("depth", "width", "heads", "mlp", "absolute")}
+        sizes = {name: getattr(self, name) for name in ("depth", "width", "heads", "mlp", "absolute", "self_conditioning")}
         return DiTNetwork(specs, cross=cross, **sizes)

@@ -1,7 +1,7 @@
 """The engine: rows in, samples out. The only denoising loop there is.
 
-Rows that agree on solver, guidance and hooks move in one *lane*, each at its own step of its own times; all lanes'
-predictions are made in one batch. Requests join and leave at any step.
+Rows that are sampled alike move in one *lane*, each at its own step of its own times. All lanes' questions of one round are
+answered in one batch a denoiser; those that are to be differentiated have their own. Requests join and leave at any step.
 """
 
 from collections import deque
@@ -15,12 +15,12 @@ from anylatent.denoiser import Denoiser, ModulationCache
 from anylatent.guidance.base import Branch
 from anylatent.hooks.base import HookedSites, Store, Visit
 from anylatent.known import Known
-from anylatent.lanes import Lane, Manner, Part, Walk
+from anylatent.lanes import TOLD, Lane, Manner, Part, Walk
 from anylatent.moment import Moment
 from anylatent.moves import solver_table
 from anylatent.paths.base import Path
 from anylatent.sampling import Sampling
-from anylatent.solvers.base import Memory, Solver
+from anylatent.solvers.base import Memory
 from anylatent.state import Receipt, State, Stream, Tally
 from anylatent.types import Bool, Tensor
 
@@ -90,6 +90,9 @@ class Engine:
         ids = list(range(self._next, self._next + len(request.state)))
         self._next += len(ids)
         self._waiting.append(self._lane(request, ids))
+        for method, counts in request.known.spent.items():
+            for name, amounts in counts.items():
+                self._tally(method).add(name, torch.tensor(ids), amounts)
         return ids
 
     def cancel(self, row: int) -> bool:
@@ -115,27 +118,29 @@ class Engine:
         paths = {spec.name: self.denoiser.path(spec.name) for spec in self.denoiser.specs}
         backbone, guidance = self.denoiser.backbone, request.sampling.guidance
         refusals = request.sampling.refusals(self.denoiser.specs, paths, backbone.sites, type(backbone).__name__, request.null is not None)
-        for name in guidance.models():
+        for name in guidance.denoisers():
             if name not in self.denoisers or name not in request.beside:
                 known = sorted(set(self.denoisers) & set(request.beside)) or "none besides the main one"
                 refusals.append(f"guidance '{guidance.kind}' asks the denoiser '{name}': this engine and request have {known}")
+        if request.sampling.best_of is not None:
+            refusals.append("`best_of` chooses among samples that are done: ask a `RowGenerator`, the engine makes one of each row")
         missing = sorted(set(guidance.variants()) - set(request.variants))
         if missing:
             refusals.append(f"guidance '{guidance.kind}' asks under {missing}: the request has {sorted(request.variants) or 'no variants'}")
-        for correction in request.sampling.corrections:
-            given = [set(names) for names in request.known.measured.values()]
-            if correction.measures and not any(set(correction.measures) <= names for names in given):
-                refusals.append(
-                    f"correction '{correction.kind}' goes by what was measured ({', '.join(correction.measures)}), and the request gives "
-                    "nothing: use an editor that measures a given sample, or `Known.measured`"
-                )
+        refusals += request.known.problems({spec.name: tuple(request.state[spec.name].shape) for spec in self.denoiser.specs})
+        refusals += request.sampling.unmeasured([list(names) for names in request.known.measured.values()])
         if request.inverted:
             solvers = [request.sampling.solver_of(name) for name in paths]
             refusals += [
                 f"solver '{solver.kind}' has no way back: invert with 'ddim', or exactly with an invertible one"
                 for solver in solvers
-                if type(solver).unstep is Solver.unstep
+                if solver.way_back == "none"
             ]
+            if any(denoiser.self_conditioned for denoiser in self.denoisers.values()):
+                refusals.append(
+                    "a self-conditioned denoiser goes by what it said before: its predictions are no function of the tokens alone, and "
+                    "have no way back"
+                )
         if refusals:
             raise ValueError("; ".join(refusals))
 
@@ -143,6 +148,10 @@ class Engine:
         """The rows of a request as a lane, and the key of the lanes that they may join."""
         sampling, state, known = request.sampling, request.state.to(self.device), request.known.to(self.device)
         times = self._times(request, state)
+        steps = next(iter(times.values())).shape[1] - 1
+        for name, noise in known.recorded.items():
+            if noise.shape[1] != steps:
+                raise ValueError(f"`Known.recorded` of stream '{name}' has the noise of {noise.shape[1]} steps: the request makes {steps}")
         tables, noise, memory, begun, recall = {}, {}, {}, {}, {}
         methods = {"guidance": sampling.guidance} | {str(i): correction for i, correction in enumerate(sampling.corrections)}
         for spec in self.denoiser.specs:
@@ -156,12 +165,14 @@ class Engine:
                 recall.setdefault(method, {})[name] = node.memory(stream.values)
             if spec.given:
                 state = state.with_kept(name, stream.mask)
+        if any(denoiser.self_conditioned for denoiser in self.denoisers.values()):
+            recall[TOLD] = {name: {"told": torch.zeros_like(x)} for name, x in begun.items()}
         given = {name: state[name].values for name in begun}
         encoded = {"main": self._named(request), **request.beside}
         conditions = {
-            model: {name: self._prepare(model, times, condition) for name, condition in named.items()} for model, named in encoded.items()
+            who: {name: self._prepare(who, times, condition) for name, condition in named.items()} for who, named in encoded.items()
         }
-        rows, steps = len(ids), next(iter(times.values())).shape[1] - 1
+        rows = len(ids)
         count = torch.full((rows,), steps, device=self.device)
         state = replace(state.with_values(begun), rows=torch.tensor(ids, device=self.device))
         manner = Manner(sampling, request.noised, request.inverted, any(bool((t.diff(dim=1) >= 0).any()) for t in times.values()))
@@ -204,16 +215,16 @@ class Engine:
     def _key(self, request: Request, lane: Lane) -> str:
         alike = request.sampling.model_copy(update={"count": 1, "steps": 1, "seed": 0, "batch": 1, "weights": ""})
         slots = (request.condition.cross is None, request.condition.prepend is None)
-        named = {model: sorted(conditions) for model, conditions in lane.conditions.items()}
+        named = {who: sorted(conditions) for who, conditions in lane.conditions.items()}
         tokens = {name: times.shape[2] > 1 for name, times in lane.times.items()}
         known = (sorted(lane.recorded), {name: sorted(each) for name, each in lane.measured.items()})
         return f"{alike.key()} {slots} {named} {tokens} {known} {request.noised} {request.inverted} {request.trail} {lane.manner.rests}"
 
-    def _prepare(self, model: str, times: Mapping[str, Tensor], condition: Condition) -> Condition:
+    def _prepare(self, who: str, times: Mapping[str, Tensor], condition: Condition) -> Condition:
         """Modulations of all steps x distinct conditions, in one product."""
-        entered = self.modulations[model].enter(condition)
-        levels = [self.denoisers[model].path(name).level(each.float().unique().to(self.device)) for name, each in times.items()]
-        self.modulations[model].prepare(entered, torch.cat(levels))
+        entered = self.modulations[who].enter(condition)
+        levels = [self.denoisers[who].path(name).level(each.float().unique().to(self.device)) for name, each in times.items()]
+        self.modulations[who].prepare(entered, torch.cat(levels))
         return entered
 
     # --- one step ---------------------------------------------------------------------------------------------
@@ -257,9 +268,9 @@ class Engine:
         state = lane.state.select([i])
         row = int(state.rows[0])
         self.store.forget(row)
-        own = lane.select(torch.tensor([i], device=self.device))
+        memory, trail = lane.kept(torch.tensor([i], device=self.device))
         counts = {name: counts for name, tally in self.tallies.items() if (counts := tally.of(row))}
-        return Finished(row, state, counts, own.memory, own.trail)
+        return Finished(row, state, counts, memory, trail)
 
     def _tally(self, method: str) -> Tally:
         return self.tallies.setdefault(method, Tally())
@@ -283,6 +294,7 @@ class Engine:
         for walk, moment, plan, mine in zip(walks, moments, plans, found, strict=True):
             with torch.set_grad_enabled(walk.gradient):
                 answers.append(walk.combine(mine, moment, plan))
+            walk.hear(answers[-1])
         return answers
 
     def _further(self, walk: Walk, moment: Moment, plan: Sequence[Branch], found: Mapping[str, Mapping[str, Tensor]]) -> list[Branch]:
@@ -294,25 +306,37 @@ class Engine:
         return [branch for branch in guidance.follow(found, walk.heres(moment)) if branch.name not in known]
 
     def _predict(self, parts: Sequence[Part]) -> dict[tuple[int, str], dict[str, Tensor]]:
-        """One batch a model; those whose predictions are differentiated have their own."""
-        alike = dict.fromkeys((part.branch.model, part.walk.gradient) for part in parts)
+        """One batch a denoiser; those whose predictions are differentiated have their own."""
+        alike = dict.fromkeys((part.branch.denoiser, part.walk.gradient) for part in parts)
         out: dict[tuple[int, str], dict[str, Tensor]] = {}
-        for model, gradient in alike:
+        for who, gradient in alike:
             with torch.set_grad_enabled(gradient):
-                out |= self._batch(model, [part for part in parts if (part.branch.model, part.walk.gradient) == (model, gradient)])
+                out |= self._batch(who, [part for part in parts if (part.branch.denoiser, part.walk.gradient) == (who, gradient)])
         return out
 
-    def _batch(self, model: str, parts: Sequence[Part]) -> dict[tuple[int, str], dict[str, Tensor]]:
+    def _batch(self, who: str, parts: Sequence[Part]) -> dict[tuple[int, str], dict[str, Tensor]]:
         state = State.cat([part.state() for part in parts])
         condition = Condition.cat([part.condition() for part in parts])
         self._count(parts, state)
-        clean = self.denoisers[model](state, condition, self._sites(parts), self.modulations[model])
+        clean = self.denoisers[who](state, condition, self._sites(parts), self.modulations[who])
         out, first = {}, 0
         for part in parts:
             rows = slice(first, first + len(part.index))
             first = rows.stop
-            out[id(part.walk), part.branch.name] = {name: part.spread(x[rows], name) for name, x in clean.items()}
+            own = {name: x[rows] for name, x in clean.items()}
+            self._watch(part, own)
+            out[id(part.walk), part.branch.name] = {name: part.spread(x, name) for name, x in own.items()}
         return out
+
+    def _watch(self, part: Part, clean: Mapping[str, Tensor]) -> None:
+        """Count the rows whose predictions are differentiated: a backward pass through the denoiser, for a row, branch and stream."""
+
+        def count(slope: Tensor) -> None:
+            self._tally("engine").add("gradients", part.ids()[slope.flatten(1).any(1)])
+
+        for x in clean.values():
+            if x.requires_grad:
+                x.register_hook(count)
 
     def _count(self, parts: "Sequence[Part]", state: State) -> None:
         tally = self._tally("engine")
@@ -320,6 +344,8 @@ class Engine:
         for part, own in zip(parts, tokens.split([len(part.index) for part in parts]), strict=True):
             tally.add("network_calls", part.ids())
             tally.add("tokens", part.ids(), own)
+            if part.walk.lane.manner.inverted:
+                tally.add("inversion_calls", part.ids())
             if part.branch.name != "asked":
                 tally.add("guidance_calls", part.ids())
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from anylatent.condition import Condition
+from anylatent.corrections.best_of import BestOf
 from anylatent.denoiser import Denoiser
 from anylatent.engine import Engine, Finished, Request
 from anylatent.guidance.base import Variant
@@ -14,6 +15,7 @@ from anylatent.known import Known, Made
 from anylatent.lanes import cat_padded
 from anylatent.sampling import Sampling
 from anylatent.state import State
+from anylatent.types import Tensor
 
 
 class RowGenerator:
@@ -49,6 +51,12 @@ class RowGenerator:
         if len(conditions) != len(state):
             raise ValueError(f"{len(conditions)} conditions were given for {len(state)} rows: give one each, {{}} asks nothing")
         sampling = sampling or self.sampling
+        if sampling.best_of is not None:
+            single = sampling.model_copy(update={"best_of": None})
+            if not inverted:  # there is one way back
+                yield from self._best(sampling.best_of, state, conditions, begin, known, single, trail)
+                return
+            sampling = single
         variants = sampling.guidance.variants()
         refusals = list(sampling.guidance.unknown(list(self.denoiser.conditions.named)))
         if refusals:
@@ -71,6 +79,33 @@ class RowGenerator:
             for row in awaited:  # whoever stops listening does not want the rest
                 self.engine.cancel(row)
                 self._finished.pop(row, None)
+
+    def _best(
+        self,
+        best_of: BestOf,
+        state: State,
+        conditions: Sequence[Mapping[str, Any]],
+        begin: float,
+        known: Known | None,
+        sampling: Sampling,
+        trail: bool,
+    ) -> Iterator[Finished]:
+        """Of each row's candidates the best, when all of them are done; its receipts are theirs together."""
+        refusal = best_of.refuses(self.denoiser.specs)
+        if refusal:
+            raise ValueError(refusal)
+        many = best_of.candidates(state)
+        asked = [row for row in conditions for _ in range(best_of.count)]
+        rivals: dict[int, list[Finished]] = {}
+        for done in self.stream(many, asked, begin, best_of.known(known or Known()), sampling, trail=trail):
+            row = done.row // best_of.count
+            rivals.setdefault(row, []).append(done)
+            if len(rivals[row]) == best_of.count:
+                theirs = sorted(rivals.pop(row), key=lambda each: each.row)
+                worth = torch.cat([best_of.worth(each.state, self.denoiser.specs) for each in theirs])
+                best = int(worth.argmax())
+                own = {"candidates": float(best_of.count), "changed": float(best > 0)}
+                yield replace(theirs[best], row=row, receipts=_summed([each.receipts for each in theirs]) | {"best-of": own})
 
     def _conditions(
         self, denoiser: Denoiser, conditions: Sequence[Mapping[str, Any]], variants: Mapping[str, Variant]
@@ -102,6 +137,15 @@ class RowGenerator:
         return gathered(list(self.stream(state, conditions, 1.0, None, sampling, inverted=True, trail=trail)), state)
 
 
+def _summed(receipts: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
+    """Counts of several rows as one's, by method and name."""
+    total: dict[str, dict[str, float]] = {}
+    for method, name, count in ((method, *item) for each in receipts for method, counts in each.items() for item in counts.items()):
+        counts = total.setdefault(method, {})
+        counts[name] = counts.get(name, 0.0) + count
+    return total
+
+
 def gathered(finished: Sequence[Finished], asked: State) -> Made:
     """Rows that are done, in their order, with the seeds that they were asked with."""
     done = sorted(finished, key=lambda each: each.row)
@@ -111,4 +155,8 @@ def gathered(finished: Sequence[Finished], asked: State) -> Made:
         stream: {name: cat_padded([each.memory[stream][name] for each in done]) for name in names}
         for stream, names in done[0].memory.items()
     }
-    return Made(state, memory, {stream: cat_padded([each.trail[stream] for each in done]) for stream in done[0].trail})
+    counts = {(method, name) for each in done for method, counts in each.receipts.items() for name in counts}
+    spent: dict[str, dict[str, Tensor]] = {}
+    for method, name in sorted(counts):
+        spent.setdefault(method, {})[name] = torch.tensor([each.receipts.get(method, {}).get(name, 0.0) for each in done])
+    return Made(state, memory, {stream: cat_padded([each.trail[stream] for each in done]) for stream in done[0].trail}, spent)

@@ -1,6 +1,6 @@
 """What is known of rows besides their tokens, when they are to be made."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -14,7 +14,8 @@ class Known:
 
     `prior`: prior tokens in place of drawn ones. `begun`: the very tokens to begin with, at the first time. `memory`: what
     the solver remembers (of an inversion, say). `recorded` `(B, steps, N, C)`: the noise of each step. `measured`: what
-    corrections and guidance go by, by name.
+    corrections and guidance go by, by name. `spent` `(B,)`: what rows cost before (an inversion, say), by method and by the name
+    of the count: their receipts begin with it.
     """
 
     prior: Mapping[str, Tensor] = field(default_factory=dict)
@@ -22,6 +23,24 @@ class Known:
     memory: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     recorded: Mapping[str, Tensor] = field(default_factory=dict)
     measured: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    spent: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+
+    def problems(self, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[str]:
+        """Why it is not of these rows: `shapes` `(B, N, C)` of the streams that there are."""
+        rows = next(iter(shapes.values()))[0]
+        for part in ("prior", "begun", "memory", "recorded", "measured"):
+            known = getattr(self, part)
+            strangers = sorted(set(known) - set(shapes))
+            if strangers:
+                yield f"`Known.{part}` names the streams {strangers}: the denoiser has {sorted(shapes)}"
+            for name in sorted(set(known) & set(shapes)):
+                own = known[name] if isinstance(known[name], Mapping) else {"": known[name]}
+                for what, tensor in own.items():
+                    whose = f"`Known.{part}` of stream '{name}'" + (f", '{what}'," if what else "")
+                    if len(tensor) != rows:
+                        yield f"{whose} has {len(tensor)} rows: the request has {rows}"
+                    elif part in ("prior", "begun") and tuple(tensor.shape) != shapes[name]:
+                        yield f"{whose} has the shape {tuple(tensor.shape)}: the request's tokens have {shapes[name]}"
 
     def to(self, device: Any) -> "Known":
         return Known(*(_moved(getattr(self, part.name), device) for part in fields(Known)))
@@ -31,12 +50,13 @@ class Known:
 class Made:
     """Rows that went their way: where they arrived, what their solver remembers, and (if it was asked for) where they were.
 
-    `trail`: `(B, steps + 1, N, C)` by stream, from the first time to the last.
+    `trail`: `(B, steps + 1, N, C)` by stream, from the first time to the last. `spent` `(B,)`: what it cost, as in `Known`.
     """
 
     state: State
     memory: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     trail: Mapping[str, Tensor] = field(default_factory=dict)
+    spent: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
 
 def _moved(tree: Any, device: Any) -> Any:

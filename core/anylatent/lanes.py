@@ -52,7 +52,7 @@ class Lane:
     step: Int[Tensor, " rows"]
     steps: Int[Tensor, " rows"]
     conditions: dict[str, dict[str, Condition]]
-    """By model: what is asked, the null, and the variants that guidance asks; without conditions there is no null."""
+    """By denoiser: what is asked, the null, and the variants that guidance asks; without conditions there is no null."""
 
     def __len__(self) -> int:
         return len(self.state)
@@ -64,6 +64,10 @@ class Lane:
     def select(self, rows: Tensor) -> "Lane":
         return Lane(self.manner, *(_selected(getattr(self, part), rows) for part in _PARTS))
 
+    def kept(self, rows: Tensor) -> tuple[dict[str, Memory], dict[str, Tensor]]:
+        """What solvers remember of these rows, and where they have been."""
+        return _selected(self.memory, rows), _selected(self.trail, rows)
+
     @staticmethod
     def cat(lanes: "Sequence[Lane]") -> "Lane":
         return Lane(lanes[0].manner, *(_joined([getattr(lane, part) for lane in lanes]) for part in _PARTS))
@@ -72,6 +76,9 @@ class Lane:
         """Which step of its times each row is in: inverted rows go through them from the last to the first."""
         return self.steps - 1 - self.step if self.manner.inverted else self.step
 
+
+TOLD = "told"
+"""Among what methods remember of a stream: what its denoiser said of it last, if it is told of that (`Stream.told`)."""
 
 _PARTS = [part.name for part in fields(Lane) if part.name != "manner"]
 
@@ -89,6 +96,7 @@ class Walk:
         """Whether predictions are differentiated by the tokens they are made from."""
         self._steps: dict[str, Steps] = {}
         self._asked: dict[str, Query] = {}
+        self._heard = False
         self._rows, self._place = torch.arange(len(lane), device=lane.state.device), lane.place()
         self._between = {name: (self._at(times)[..., None], self._at(times, 1)[..., None]) for name, times in lane.times.items()}
         for spec in denoiser.specs:
@@ -118,7 +126,11 @@ class Walk:
                 return self._at(lane.recorded[name])
             return path.prior(spec, lane.state.noise(name, lane.step, draw, purpose), lane.state[name].mask)
 
-        return Move(path, *self._between[name], self._at(lane.tables[name]), noise)
+        def count(kind: str, name: str, amounts: Float[Tensor, " rows"]) -> None:
+            rows = amounts > 0
+            self._tally(kind).add(name, lane.state.rows[rows], amounts[rows])
+
+        return Move(path, *self._between[name], self._at(lane.tables[name]), noise, count)
 
     def _at(self, table: Float[Tensor, "rows steps *rest"], ahead: int = 0) -> Float[Tensor, "rows *rest"]:
         """Each row's entry of its own step."""
@@ -182,7 +194,7 @@ class Walk:
             if noised:
                 state = state.with_kept(name, torch.zeros_like(stream.keep))
             state = state.with_time({name: t[..., 0]})
-        return state
+        return state.with_told({name: memory["told"] for name, memory in self.recall.get(TOLD, {}).items()})
 
     def without(self, state: State, absent: Sequence[str]) -> State:
         """The state with nothing of some streams: the prior at time 1 in their place."""
@@ -192,7 +204,7 @@ class Walk:
                 torch.zeros_like(stream.values), self.lane.noise[name], torch.ones_like(stream.time[..., None])
             )
             state = state.with_values({name: prior}).with_kept(name, torch.zeros_like(stream.keep))
-            state = state.with_time({name: torch.ones_like(stream.time)})
+            state = state.with_time({name: torch.ones_like(stream.time)}).with_told({name: None})
         return state
 
     def here(self, method: str, kind: str, spec: StreamSpec, moment: Moment) -> Here:
@@ -202,13 +214,18 @@ class Walk:
         def count(name: str, rows: Tensor, amount: float = 1.0) -> None:
             tally(kind).add(name, lane.state.rows[rows], amount)
 
+        def noise(draw: int) -> Tensor:
+            drawn = lane.state.noise(spec.name, lane.step, draw, f"{kind}/{method}")
+            return self.denoiser.path(spec.name).prior(spec, drawn, stream.mask)
+
         def noted(name: str, site: Site, branch: str) -> dict[int, Tensor]:
             found = ((index, self._store.item(name, site, (row, branch))) for index, row in enumerate(lane.state.rows.tolist()))
             return {index: self._share(spec, index, item) for index, item in found if item is not None}
 
         return Here(
             spec, self.denoiser.path(spec.name), query.x, query.t, stream.mask, stream.keep, stream.positions, moment, self.asking(),
-            self._ends(spec.name), lane.measured.get(spec.name, {}), dict(self.recall.get(method, {}).get(spec.name, {})), count, noted,
+            self._ends(spec.name), lane.measured.get(spec.name, {}), dict(self.recall.get(method, {}).get(spec.name, {})), count, noise,
+            noted,
         )  # fmt: skip
 
     def _share(self, spec: StreamSpec, row: int, item: Float[Tensor, "tokens width"]) -> Float[Tensor, "own width"]:
@@ -246,6 +263,22 @@ class Walk:
             out[spec.name] = data.detach()
         return out
 
+    def hear(self, answer: Mapping[str, Tensor]) -> None:
+        """Keep what came of the step's first question, for a denoiser that is told of it at its next: it was of the rows' own tokens."""
+        if TOLD not in self.recall or self._heard:
+            return
+        self._heard, streams = True, self.lane.state.streams
+        told = self.denoiser.heard(answer, {name: stream.mask & (stream.time < 1) for name, stream in streams.items()})
+        rows = self.asking()[:, None, None]
+        before = self.recall[TOLD]
+        self.recall[TOLD] = {name: {"told": torch.where(rows, x.detach(), before[name]["told"])} for name, x in told.items()}
+
+    def _forgotten(self) -> None:
+        """What was said of tokens that are noised again told more than what is left of them: it is not told again."""
+        for name, (t, s) in self._between.items():
+            kept = torch.where(s > t, 0.0, self.recall[TOLD][name]["told"])
+            self.recall[TOLD][name] = {"told": kept}
+
     def _remember(self, method: str, here: Here) -> None:
         """Rows that did not ask remember what they did."""
         if not here.memory:
@@ -257,6 +290,8 @@ class Walk:
     def arrived(self) -> Lane:
         """The lane one step on: given (and absent) tokens as they came, padding zero."""
         lane = self.lane
+        if lane.manner.rests and TOLD in self.recall:
+            self._forgotten()
         values = {}
         for name, x in self.values.items():
             stream = lane.state[name]
@@ -285,7 +320,7 @@ class Part:
         return state if self.whole else state.select(self.index)
 
     def condition(self) -> Condition:
-        condition = self.walk.lane.conditions[self.branch.model][self.branch.condition]
+        condition = self.walk.lane.conditions[self.branch.denoiser][self.branch.condition]
         return condition if self.whole else condition.select(self.index)
 
     def hooks(self) -> tuple[Any, ...]:

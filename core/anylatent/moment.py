@@ -18,6 +18,10 @@ class Moment:
     steps: Int[Tensor, " rows"]
 
 
+def _no_noise(draw: int) -> Tensor:
+    raise LookupError(f"draw {draw} of noise was asked for of a `Here` made by hand without `noise`")
+
+
 @dataclass(frozen=True)
 class Here:
     """One stream of B rows at the moment of a question: its tokens `x` at times `t`, and what is known besides.
@@ -41,5 +45,7 @@ class Here:
     measured: Mapping[str, Tensor] = field(default_factory=dict)
     memory: dict[str, Tensor] = field(default_factory=dict)
     count: Callable[[str, Tensor, float], None] = lambda name, rows, amount=1.0: None
+    noise: Callable[[int], Tensor] = field(default=lambda draw: _no_noise(draw))
+    """Prior noise of the stream's shape, of the k-th draw of this method in the rows' steps: from their own seeds."""
     noted: Callable[[str, Site, str], dict[int, Tensor]] = lambda name, site, branch: {}
     """What hooks wrote under a name at a site in a branch `(valid tokens, K)`, by row index, where it is still there."""

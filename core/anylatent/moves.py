@@ -1,6 +1,7 @@
 """How a row goes through its times: by its solver where they fall, by fresh noise where they rise, not at all where they rest."""
 
 from collections.abc import Generator
+from dataclasses import replace
 
 import torch
 
@@ -45,11 +46,12 @@ def _column(solver: Solver, path: Path, times: Float[Tensor, " times"]) -> Float
 
 def moved(solver: Solver, x: Float[Tensor, "rows tokens width"], memory: Memory, move: Move, *, rests: bool, inverted: bool) -> Steps:
     """One step of a solver (backwards, if `inverted`); tokens whose time rises are noised again, those whose time rests stay."""
-    steps = solver.unstep(x, memory, move) if inverted else solver.step(x, memory, move)
     if not rests:
-        return (yield from steps)
+        return (yield from (solver.unstep(x, memory, move) if inverted else solver.step(x, memory, move)))
     rising, resting = move.s > move.t, move.s >= move.t
     going = ~resting.flatten(1).all(1)
+    own = replace(move, count=lambda kind, name, amounts: move.count(kind, name, amounts * going))
+    steps = solver.unstep(x, memory, own) if inverted else solver.step(x, memory, own)
     new, remembered = (yield from _asking(steps, going)) if going.any() else (x, memory)
     new = torch.where(resting, x, new)
     remembered = {name: _held(resting, memory[name], value) for name, value in remembered.items()}

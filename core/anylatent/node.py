@@ -83,7 +83,13 @@ class Node(Spec):
                 "kind", "a {family} needs `kind`, one of: {choices}",
                 {"family": cls.family, "choices": ", ".join(components.kinds(cls.family)) or "none installed"},
             )  # fmt: skip
-        return components.find(cls.family, value["kind"])
+        found = components.find(cls.family, value["kind"])
+        if found.python_only:
+            raise PydanticCustomError(
+                "kind", "no recipe can say {family} '{kind}': a function is given from Python only",
+                {"family": cls.family, "kind": found.kind},
+            )  # fmt: skip
+        return found
 
     @model_serializer(mode="plain")
     def _dump(self) -> dict[str, Any]:

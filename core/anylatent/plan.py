@@ -2,14 +2,20 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
 from anylatent.build import build_dataset, build_denoiser, build_tokenizer, condition_values
 from anylatent.data import Dataset
 from anylatent.denoiser import Denoiser
+from anylatent.guidance.classifier_free import ClassifierFree
+from anylatent.guidance.none import Unguided
 from anylatent.recipe.model import Recipe
+from anylatent.sampling import Sampling
 from anylatent.tokenizers.base import Tokenizer
+from anylatent.training import checkpoint
+from anylatent.training.averages import average_name
 
 _LOOKED_AT = 64
 """Samples that are tokenized to count tokens."""
@@ -108,12 +114,26 @@ def _denoiser(plan: Plan, tokenizer: Tokenizer, train: Dataset) -> None:
     )
     tokens = max(tokenizer.count(train[i].sample) for i in range(min(8, len(train))))
     plan.facts.append(("memory", f"about {_memory(parameters, recipe, tokens) / 2**20:,.0f} MiB while training"))
-    branches = 2 if sample.guidance.needs_null() else 1
-    calls = sample.steps * branches * max(sample.solver_of(spec.name).calls for spec in denoiser.specs)
-    plan.facts.append(
-        ("sampling", f"{sample.count} samples, {sample.steps} steps of {sample.solver.kind}: at most {calls} network calls each")
-    )
+    plan.facts.append(("sampling", f"{sample.count} samples, {sample.steps} steps of {sample.solver.kind}: {_calls(sample, denoiser)}"))
     plan.problems += list(_conflicts(plan, denoiser, tokenizer))
+
+
+def _calls(sample: Sampling, denoiser: Denoiser) -> str:
+    """Network calls a sample: what is known of them before any is made."""
+    most = 0
+    for spec in denoiser.specs:
+        solver = sample.solver_of(spec.name)
+        if not solver.calls:
+            return f"as many network calls as '{solver.kind}' needs"
+        try:
+            times = sample.schedule_of(spec.name).times(sample.steps, denoiser.path(spec.name))
+        except ValueError:  # it is among the problems
+            return "no network calls"
+        most = max(most, int((times.diff() < 0).sum()) * solver.calls)
+    most *= sample.best_of.count if sample.best_of else 1
+    if isinstance(sample.guidance, Unguided | ClassifierFree):
+        return f"at most {most * (2 if sample.guidance.needs_null() else 1)} network calls each"
+    return f"at most {most} network calls each, and what guidance '{sample.guidance.kind}' asks besides"
 
 
 def _conflicts(plan: Plan, denoiser: Denoiser, tokenizer: Tokenizer) -> Iterator[str]:
@@ -126,13 +146,35 @@ def _conflicts(plan: Plan, denoiser: Denoiser, tokenizer: Tokenizer) -> Iterator
         yield from metric.refusals(recipe.modality, tokenizer)
         if recipe.sample.count < metric.min_n:
             yield f"metric '{metric.kind}' needs at least {metric.min_n} samples: sample.count is {recipe.sample.count}"
-    names = ["trained", *(f"ema-{decay:g}" for decay in recipe.train.ema)]
+    yield from recipe.sample.unmeasured()
+    names = weights_of(recipe)
     if recipe.sample.weights and recipe.sample.weights not in names:
         yield f"there will be no weights '{recipe.sample.weights}': this training keeps {', '.join(names)}"
+    for name in recipe.sample.guidance.denoisers():
+        weights, sign, step = name.partition("@")
+        if sign and weights in names:
+            kept = [*range(recipe.train.checkpoint, recipe.train.steps, recipe.train.checkpoint), recipe.train.steps][-checkpoint.KEPT :]
+            if step not in map(str, kept):
+                yield f"there will be no checkpoint of step '{step}': this training keeps {', '.join(map(str, kept))}"
+        elif name not in names and not (Path(name) / "recipe.yaml").is_file():
+            yield no_denoiser(recipe, recipe.sample.guidance.kind, name)
     dropped = [name for name, config in recipe.conditions.items() if config.dropout == 0]
     if dropped and recipe.sample.guidance.needs_null():
         kind = recipe.sample.guidance.kind
         yield f"guidance '{kind}' needs a null that training has seen: give the conditions {dropped} a dropout above 0"
+
+
+def weights_of(recipe: Recipe) -> list[str]:
+    """The weights that a checkpoint of its run holds, by name: as trained, and averages, the longest last."""
+    return ["trained", *(average_name(decay) for decay in sorted(recipe.train.ema))]
+
+
+def no_denoiser(recipe: Recipe, guidance: str, name: str) -> str:
+    """What to say of a denoiser that guidance names, and that its run cannot have."""
+    return (
+        f"guidance '{guidance}' asks the denoiser '{name}': expected weights of this run "
+        f"({', '.join(weights_of(recipe))}), WEIGHTS@STEP of a checkpoint that it keeps, or the folder of another run"
+    )
 
 
 def _memory(parameters: int, recipe: Recipe, tokens: int) -> float:

@@ -77,6 +77,10 @@ class Plugins:
     def __iter__(self) -> Iterator[Plugin]:
         return iter(self.found)
 
+    def files(self) -> list[str]:
+        """The namespaces of the files that this process was told to load."""
+        return [plugin.namespace for plugin in self.found if plugin in _files.values()]
+
     def find(self, namespace: str) -> Plugin:
         """The plugin of a namespace. Errors: `PluginError` says what would provide it, or what it may be called."""
         for plugin in self.found:

@@ -28,14 +28,14 @@ from anylatent.known import Known
 from anylatent.locking import FolderLock
 from anylatent.metrics.base import Evidence, Measure, Metric, TooFewSamples
 from anylatent.nn.kernels import linear_kernel
-from anylatent.plan import make_plan
+from anylatent.plan import make_plan, no_denoiser, weights_of
 from anylatent.random import seed_of, uniform
 from anylatent.recipe.model import Recipe
 from anylatent.sampling import Sampling
 from anylatent.state import Receipt, State
 from anylatent.tokenizers.base import Tokenizer
+from anylatent.tokenizers.sizes import Size
 from anylatent.training import checkpoint
-from anylatent.training.averages import average_name
 from anylatent.training.courses import DenoiserCourse, TokenizerCourse
 from anylatent.training.events import Event, Note, Saved, Stage, Step
 from anylatent.training.latents import Latents, encode
@@ -48,9 +48,9 @@ Asked = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 """What samples are asked to be: one mapping for all, one a sample, or None: as the training samples are."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Samples:
-    """Made samples, what each was asked to be, its row's seed, and what each method did."""
+    """Made samples, what each was asked to be, its row's seed, what each method did, and what can make more of them."""
 
     samples: list[Any]
     asked: list[dict[str, Any]]
@@ -58,12 +58,18 @@ class Samples:
     state: State
     receipts: dict[str, Receipt]
     seconds: float
+    generator: RowGenerator
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> Any:
         return self.samples[index]
+
+    def __repr__(self) -> str:
+        """In one line: the samples themselves would fill the screen."""
+        did = ", ".join(self.receipts)
+        return f"Samples({len(self)} of seeds {self.seeds[0]} to {self.seeds[-1]}, made in {self.seconds:.1f} s; receipts: {did})"
 
 
 class Run:
@@ -134,7 +140,7 @@ class Run:
     @property
     def weights(self) -> list[str]:
         """The weights that a checkpoint of this run holds, by name: as trained, and averages, the longest last."""
-        return ["trained", *(average_name(decay) for decay in sorted(self.recipe.train.ema))]
+        return weights_of(self.recipe)
 
     def denoiser(self, weights: str = "", found: Path | None = None) -> Denoiser:
         """The denoiser with the named weights of a checkpoint (the newest); empty: the longest average.
@@ -158,6 +164,13 @@ class Run:
         checkpoint.load_weights(denoiser, own, found)
         self._loaded[found, weights] = denoiser.requires_grad_(False).eval().to(device())
         return self._loaded[found, weights]
+
+    @property
+    def finished(self) -> bool:
+        """Whether it holds everything that its recipe says: trained to the end, sampled, judged, reported."""
+        newest = checkpoint.newest(self.folder / "checkpoints")
+        wanted = ["samples/samples.json", "report.html", *(["evaluation.json"] if self.recipe.evaluate else [])]
+        return newest is not None and int(newest.name) >= self.recipe.train.steps and all((self.folder / name).is_file() for name in wanted)
 
     # --- training ----------------------------------------------------------------------------------------------
 
@@ -249,27 +262,28 @@ class Run:
         steps: int | None = None,
         guidance: float | Guidance | None = None,
         weights: str = "",
-        size: int | None = None,
+        size: Size = None,
         watch: Callable[[Event], None] | None = None,
         **changes: Any,
     ) -> Samples:
         """Make samples. Row i has seed `seed + i`: the same whatever `count` and batch are.
 
-        `condition`: see `Asked`. `size`: tokens (or cells of the first axis) of a ragged modality's samples. `changes`:
-        other fields of `Sampling` (solver, schedule, hooks…). Errors: `ValueError` for what the run cannot do, by name.
+        `condition`: see `Asked`. `size`: how large samples are to be, a number an axis or one for the first (see
+        `Tokenizer.layout`). `changes`: other fields of `Sampling` (solver, schedule, hooks…). Errors: `ValueError` for what
+        the run cannot do, by name.
         """
         sampling = self._sampling(count, seed, steps, guidance, changes)
         seeds = torch.arange(sampling.seed, sampling.seed + sampling.count)
         asked = self._asked(condition, seeds)
         state = self.tokenizer.layout(seeds, asked, size)
-        return _watched(self._making(state, asked, sampling, weights), watch)
+        return _watched(self._making(state, asked, self._generator(sampling, weights)), watch)
 
     def sampling(self) -> Generator[Event, None, Samples]:
         """Make the samples that the recipe asks for: yields what happens, returns them."""
         sampling = self.recipe.sample
         seeds = torch.arange(sampling.seed, sampling.seed + sampling.count)
         asked = self._asked(None, seeds)
-        return self._making(self.tokenizer.layout(seeds, asked), asked, sampling, "")
+        return self._making(self.tokenizer.layout(seeds, asked), asked, self._generator(sampling, ""))
 
     def edit(
         self,
@@ -292,31 +306,30 @@ class Run:
         sampling = self._sampling(count or max(1, len(given)), seed, steps, guidance, changes)
         seeds = torch.arange(sampling.seed, sampling.seed + sampling.count)
         asked = [{} for _ in range(sampling.count)] if condition is None else self._asked(condition, seeds)
-        edit = editor.edit(self.tokenizer, given, seeds, self._generator(sampling, weights), asked)
-        made = _watched(self._making(edit.state, asked, edit.sampling or sampling, weights, edit.begin, edit.known, edit.noised), watch)
+        generator = self._generator(sampling, weights)
+        edit = editor.edit(self.tokenizer, given, seeds, generator, asked)
+        if edit.noised is not None:
+            generator.noised = edit.noised
+        made = _watched(self._making(edit.state, asked, generator, edit.sampling, edit.begin, edit.known), watch)
         return replace(made, samples=editor.finish(made.samples, given))
 
     def generator(self, weights: str = "", **changes: Any) -> RowGenerator:
         """What makes rows of any start state, and stays ready: for a policy, or a metric that needs one. `changes`: of `Sampling`."""
         return self._generator(self._sampling(None, None, None, None, changes), weights)
 
-    def _generator(self, sampling: Sampling, weights: str, noised: bool | None = None) -> RowGenerator:
-        others = {name: self._other(name) for name in sampling.guidance.models()}
-        noised = not self.recipe.objective.completes if noised is None else noised
-        return RowGenerator(self.denoiser(weights), sampling, noised, others)
+    def _generator(self, sampling: Sampling, weights: str) -> RowGenerator:
+        others = {name: self._other(name, sampling.guidance.kind) for name in sampling.guidance.denoisers()}
+        return RowGenerator(self.denoiser(weights), sampling, not self.recipe.objective.completes, others)
 
-    def _other(self, name: str) -> Denoiser:
-        """A denoiser that guidance names: weights of this run, `WEIGHTS@STEP` of one of its checkpoints, or another run's folder."""
+    def _other(self, name: str, kind: str) -> Denoiser:
+        """A denoiser that a guidance names: weights of this run, `WEIGHTS@STEP` of one of its checkpoints, or another run's folder."""
         if name in self.weights:
             return self.denoiser(name)
         weights, sign, step = name.partition("@")
         if sign:
             return self.denoiser(weights, self._checkpoint(step))
         if not (Path(name) / "recipe.yaml").is_file():
-            raise ValueError(
-                f"guidance asks the denoiser '{name}': expected weights of this run ({', '.join(self.weights)}), WEIGHTS@STEP of a "
-                "checkpoint that it keeps, or the folder of another run"
-            )
+            raise ValueError(no_denoiser(self.recipe, kind, name))
         other = Run.open(name)
         if other.tokenizer.fingerprint() != self.tokenizer.fingerprint():
             raise ValueError(
@@ -364,23 +377,21 @@ class Run:
         self,
         state: State,
         asked: list[dict[str, Any]],
-        sampling: Sampling,
-        weights: str,
+        generator: RowGenerator,
+        sampling: Sampling | None = None,
         begin: float = 1.0,
         known: Known | None = None,
-        noised: bool | None = None,
     ) -> Generator[Event, None, Samples]:
         started = time.perf_counter()
-        generator = self._generator(sampling, weights, noised)
-        yield Stage("sample", sampling.count)
+        yield Stage("sample", len(state))
         finished = []
-        for done in generator.stream(state, asked, begin, known):
+        for done in generator.stream(state, asked, begin, known, sampling):
             finished.append(done)
-            yield Step("sample", len(finished), sampling.count)
+            yield Step("sample", len(finished), len(state))
         finished.sort(key=lambda done: done.row)
         made = gathered(finished, state).state
         samples = self.tokenizer.decode(made)
-        return Samples(samples, asked, state.seeds.tolist(), made, receipts(finished), time.perf_counter() - started)
+        return Samples(samples, asked, state.seeds.tolist(), made, receipts(finished), time.perf_counter() - started, generator)
 
     def save_samples(self, made: Samples, folder: Path) -> list[Path]:
         """Write samples as files people open, with a sheet, `samples.json` (seeds, conditions) and `receipts.json`."""
@@ -396,7 +407,10 @@ class Run:
     # --- judging and showing -----------------------------------------------------------------------------------
 
     def evaluate(self, made: Samples | None = None, metrics: Sequence[Metric] = ()) -> list[Measure]:
-        """Metrics (the recipe's) on `made` (or on fresh samples as the recipe asks); the recipe's are written to `evaluation.json`."""
+        """Metrics (the recipe's) on `made` (or on fresh samples as the recipe asks); the recipe's are written to `evaluation.json`.
+
+        A metric that makes samples of its own makes them as `made` were.
+        """
         made = made or self.sample()
         evidence = Evidence(
             self.recipe.modality,
@@ -407,7 +421,7 @@ class Run:
             self.tokenizer,
             cache_folder() / "metrics",
             self.recipe.seed,
-            self.generator(),
+            made.generator,
         )
         measures: list[Measure] = []
         for metric in metrics or self.recipe.evaluate:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pydantic import Field
 
 from anylatent.corrections.base import Correction
+from anylatent.corrections.best_of import BestOf
 from anylatent.guidance.base import Guidance
 from anylatent.guidance.none import Unguided
 from anylatent.hooks.base import Hook
@@ -12,7 +13,7 @@ from anylatent.node import Node
 from anylatent.paths.base import Path
 from anylatent.schedules import Schedule, Uniform
 from anylatent.solvers.base import Solver
-from anylatent.solvers.dpmpp import DPMpp2M
+from anylatent.solvers.exponential import SDEDPMpp
 from anylatent.spec import StreamSpec
 
 
@@ -29,11 +30,12 @@ class Sampling(Node):
     count: int = Field(default=64, ge=1, description="Samples to make.")
     steps: int = Field(default=30, ge=1, description="Steps of the solver.")
     schedule: Schedule = Uniform()
-    solver: Solver = DPMpp2M()
+    solver: Solver = SDEDPMpp(eta=0.5)
     guidance: Guidance = Unguided()
     hooks: tuple[Hook, ...] = ()
     corrections: tuple[Correction, ...] = ()
     streams: dict[str, StreamSampling] = Field(default={}, description="What differs, by stream.")
+    best_of: BestOf | None = Field(default=None, description="Of several samples of each row, keep the best.")
     weights: str = Field(default="", description="Which weights: trained, or ema-<decay>; empty: the longest average.")
     batch: int = Field(default=64, ge=1, description="Rows that the engine moves at once.")
     seed: int = Field(default=0, ge=0, description="Of the first sample's row; each row has its own.")
@@ -58,6 +60,7 @@ class Sampling(Node):
             except ValueError as error:
                 found.append(str(error))
             found += filter(None, [self.guidance.supports(path), *(correction.supports(path) for correction in self.corrections)])
+        found += filter(None, [correction.refuses(specs) for correction in self.corrections])
         for hook in (*self.hooks, *self.guidance.hooks()):
             missing = hook.parts - set(sites)
             if missing:
@@ -75,7 +78,7 @@ class Sampling(Node):
         ]
         if len({hook.kind for hook in self.hooks}) < len(self.hooks):
             found.append("a hook is named twice in `hooks`: once is enough")
-        found += filter(None, [self.guidance.refuses(specs)])
+        found += filter(None, [self.guidance.refuses(specs), self.best_of and self.best_of.refuses(specs)])
         absent = set(self.guidance.streams())
         if absent - set(paths):
             found.append(
@@ -86,3 +89,12 @@ class Sampling(Node):
         if self.guidance.needs_null() and not conditions:
             found.append(f"guidance '{self.guidance.kind}' needs a condition to guide towards, and the recipe has none under `conditions`")
         return list(dict.fromkeys(found))
+
+    def unmeasured(self, measured: Collection[Collection[str]] = ()) -> list[str]:
+        """Which corrections go by what a request does not give: `measured` are the names of what it gives of each stream."""
+        return [
+            f"correction '{correction.kind}' goes by what was measured ({', '.join(correction.measures)}), and the request gives "
+            "nothing: use an editor that measures a given sample, or `Known.measured`"
+            for correction in self.corrections
+            if correction.measures and not any(set(correction.measures) <= set(names) for names in measured)
+        ]

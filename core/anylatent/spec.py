@@ -1,6 +1,6 @@
 """What the engine may know of a modality: the specification of its token streams."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from anylatent.node import Spec
@@ -37,3 +37,10 @@ class StreamSpec(Spec):
     """With prior `normal_centred`: the channels whose mean over the row's valid tokens is zero (all if empty)."""
     given: bool = False
     """Always given (an observation, a context), never made: kept clean at time 0 in training and in sampling."""
+
+
+def missing_axes(who: str, named: Iterable[str], specs: Iterable[StreamSpec]) -> str | None:
+    """Why a method cannot go along these axes, if there are some that no stream has: who "goes along the axes ['z']: …", or None."""
+    known = sorted({axis.name for spec in specs for axis in spec.axes})
+    missing = sorted(set(named) - set(known))
+    return f"{who} goes along the axes {missing}: the tokens have {known or 'none'}" if missing else None

@@ -15,6 +15,7 @@ class Stream:
 
     values `(B, N, C)`; positions `(B, N, P)` in the units of the stream's axes; mask `(B, N)`, true where there is a
     token; time `(B, N)`, 0 = data and 1 = prior; keep `(B, N)`, true where the token is given and must not change.
+    told `(B, N, C)`: what a self-conditioned denoiser last said of the tokens, 0 where nothing; None: nothing at all.
     """
 
     values: Float[Tensor, "rows tokens width"]
@@ -22,6 +23,7 @@ class Stream:
     mask: Bool[Tensor, "rows tokens"]
     time: Float[Tensor, "rows tokens"]
     keep: Bool[Tensor, "rows tokens"]
+    told: Float[Tensor, "rows tokens width"] | None = None
 
     @staticmethod
     def of(values: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> "Stream":
@@ -42,8 +44,9 @@ class Stream:
         return rows, tokens, width
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Stream":
-        """`change` applied to each of the five tensors."""
-        return Stream(change(self.values), change(self.positions), change(self.mask), change(self.time), change(self.keep))
+        """`change` applied to each of its tensors."""
+        told = None if self.told is None else change(self.told)
+        return Stream(change(self.values), change(self.positions), change(self.mask), change(self.time), change(self.keep), told)
 
     def padded(self, tokens: int) -> "Stream":
         """This stream with room for `tokens` tokens a row; new ones are masked."""
@@ -106,6 +109,10 @@ class State:
         """The same tokens with those of `stream` where `keep` `(B, N)` is true given: they will not change."""
         return replace(self, streams=dict(self.streams) | {stream: replace(self.streams[stream], keep=keep)})
 
+    def with_told(self, told: Mapping[str, Tensor | None]) -> "State":
+        """The same tokens, with what the denoiser last said of them, by stream."""
+        return replace(self, streams=dict(self.streams) | {name: replace(self.streams[name], told=x) for name, x in told.items()})
+
     def select(self, rows: Tensor | Sequence[int]) -> "State":
         """The rows at these indices (or where a `(B,)` mask is true), in this order; padding is kept."""
         index = torch.as_tensor(rows, device=self.device)
@@ -125,9 +132,9 @@ class State:
         for name in names:
             tokens = max(state[name].shape[1] for state in states)
             parts = [state[name].padded(tokens) for state in states]
-            streams[name] = Stream(
-                *(torch.cat([getattr(p, part) for p in parts]) for part in ("values", "positions", "mask", "time", "keep"))
-            )
+            told = [torch.zeros_like(p.values) if p.told is None else p.told for p in parts]
+            joined = (torch.cat([getattr(p, part) for p in parts]) for part in ("values", "positions", "mask", "time", "keep"))
+            streams[name] = Stream(*joined, told=None if all(p.told is None for p in parts) else torch.cat(told))
         return State(streams, torch.cat([s.rows for s in states]), torch.cat([s.seeds for s in states]))
 
     def trimmed(self) -> "State":
@@ -182,3 +189,8 @@ class Tally:
         """The counts of a row that are not 0."""
         found = {name: float(counts[row]) for name, counts in self._counts.items() if row < len(counts)}
         return {name: count for name, count in found.items() if count}
+
+
+def from_first(places: Tensor, mask: Bool[Tensor, "rows tokens"]) -> Tensor:
+    """How far along an axis each token `(B, N)` is from the row's first, in the unit of `places`; 0 in the padding."""
+    return (places - places.masked_fill(~mask, torch.inf).amin(1, keepdim=True)).masked_fill(~mask, 0)

@@ -7,11 +7,17 @@ from toys import Toy, WaveList, Waves, toy_recipe
 
 from anylatent.build import TokenizerFacts, TokenizerFolder, build_dataset, build_denoiser, build_tokenizer, condition_values
 from anylatent.components import core_components
+from anylatent.corrections.energies import FunctionEnergy
+from anylatent.corrections.energy import EnergyGuidance
 from anylatent.data import Dataset, DatasetConfig, Record, Split
 from anylatent.files import DamagedFile, read_json, write_json
+from anylatent.generation import RowGenerator
 from anylatent.node import Components
 from anylatent.plan import PlanError, make_plan
 from anylatent.recipe.model import Recipe
+from anylatent.sampling import Sampling
+from anylatent.solvers.discrete import AncestralDiscrete
+from anylatent.solvers.value_search import ValueSearch
 from anylatent.testing import Listed
 from anylatent.training.checkpoint import load_weights
 
@@ -189,12 +195,24 @@ def test_a_plan_says_what_a_recipe_amounts_to() -> None:
     assert said["denoiser"] == f"dit, {parameters:,} parameters; tokens by rectified, predicting velocity"
     assert said["conditions"] == "label (class, global)"
     assert said["training"] == "12 steps of 8 samples: 1.5 epochs"
-    assert said["sampling"] == "6 samples, 4 steps of dpm++2m: at most 4 network calls each"
+    assert said["sampling"] == "6 samples, 4 steps of sde-dpm++: at most 4 network calls each"
 
 
 def test_a_plan_counts_the_calls_of_solver_and_guidance() -> None:
     guided = {"solver": {"kind": "heun"}, "guidance": {"kind": "classifier-free", "scale": 2.0}}
     assert facts(recipe(sample=guided))["sampling"].endswith("4 steps of heun: at most 16 network calls each")
+    rising = {"schedule": {"kind": "resample", "repeats": 2}}
+    weak = {"guidance": {"kind": "autoguidance", "model": "trained"}}
+    said = [
+        facts(recipe(sample={"steps": 4} | changes))["sampling"].partition(": ")[2]
+        for changes in (rising, weak, {"solver": {"kind": "adaptive"}})
+    ]
+    assert said[0].startswith("at most ")
+    assert int(said[0].split()[2]) > 4, "times that rise fall again"
+    assert said[1:] == [
+        "at most 4 network calls each, and what guidance 'autoguidance' asks besides",
+        "as many network calls as 'adaptive' needs",
+    ]
 
 
 def test_a_plan_prints_in_columns_with_notes() -> None:
@@ -230,6 +248,14 @@ def test_a_plan_prints_in_columns_with_notes() -> None:
         ({"sample": {"weights": "ema-0.7"}}, r"there will be no weights 'ema-0\.7': this training keeps trained, ema-0\.5, ema-0\.9"),
         ({"sample": {"count": 1}}, r"metric 'distinct' needs at least 2 samples: sample\.count is 1"),
         ({"sample": {"hooks": [{"kind": "residual-cache"}] * 2}}, r"a hook is named twice"),
+        (
+            {"sample": {"guidance": {"kind": "autoguidance", "model": "weak"}}},
+            r"'autoguidance' asks the denoiser 'weak': expected weights of this run \(trained, ema-0\.5, ema-0\.9\), WEIGHTS@",
+        ),
+        (
+            {"sample": {"guidance": {"kind": "autoguidance", "model": "trained@1"}}, "train": {"steps": 6, "checkpoint": 2}},
+            r"there will be no checkpoint of step '1': this training keeps 4, 6",
+        ),
     ],
 )
 def test_what_cannot_run_is_said_before_anything_is_trained(changes: dict[str, Any], problem: str) -> None:
@@ -237,6 +263,47 @@ def test_what_cannot_run_is_said_before_anything_is_trained(changes: dict[str, A
     with pytest.raises(PlanError, match=problem):
         plan.require()
     assert "problem: " in str(plan)
+
+
+def test_what_only_python_can_hold_is_refused_in_a_recipe_by_name() -> None:
+    with pytest.raises(ValueError, match="no recipe can say solver 'value-search': a function is given from Python only"):
+        recipe(sample={"solver": {"kind": "value-search", "value": {"kind": "distinct"}}})
+
+
+def test_weights_checkpoints_and_runs_that_will_be_there_are_let_pass(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("a run's")
+    for model in ("trained", "ema-0.9", "trained@4", str(tmp_path)):
+        sample = {"guidance": {"kind": "autoguidance", "model": model}}
+        assert make_plan(recipe(sample=sample, train={"steps": 6, "checkpoint": 2})).problems == []
+
+
+IN_PYTHON = FunctionEnergy(function=lambda x, layout: x.sum((1, 2)))
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        {"solver": {"kind": "unmask"}},
+        {"schedule": {"kind": "pyramid", "axis": "z"}},
+        {"guidance": {"kind": "windows", "windows": [{"axis": "z", "size": 4}]}},
+        {"guidance": {"kind": "per-condition", "scales": [{"condition": "mood", "scale": 2.0}]}},
+        {"guidance": {"kind": "perturbed"}, "hooks": [{"kind": "perturb-attention"}]},
+        {"corrections": [{"kind": "dps", "measurement": {"kind": "average", "over": {"t": 2}}}]},
+        {"corrections": [EnergyGuidance(energy=IN_PYTHON, stream="other")]},
+        {"solver": ValueSearch(value=lambda x: x.sum((1, 2)), solver=AncestralDiscrete())},
+    ],
+    ids=lambda sample: "-".join(sample),
+)
+def test_a_plan_refuses_in_the_words_of_the_engine(sample: dict[str, Any]) -> None:
+    """Whether the methods come from a recipe or from Python: nothing is trained to be refused later."""
+    sampling = Sampling.model_validate({"steps": 2, **sample}, context={"components": COMPONENTS})
+    asked = recipe().model_copy(update={"sample": sampling, "evaluate": []})
+    planned = make_plan(asked).problems
+    assert planned
+    tokenizer, denoiser = built(asked)
+    with pytest.raises(ValueError) as refused:  # noqa: PT011 (its whole text is compared below)
+        next(RowGenerator(denoiser, sampling, False).stream(tokenizer.layout(torch.arange(2)), [{}] * 2))
+    assert str(refused.value) == "; ".join(planned)
 
 
 @pytest.mark.parametrize("numbers", [{"ema": [0.5, 1.0]}, {"steps": 0}, {"betas": [0.9, 1.0]}, {"batch": 0}, {"learning_rate": 0}])

@@ -19,7 +19,9 @@ from rich.console import Console
 from anylatent import doctor
 from anylatent.cli import hoisted
 from anylatent.cli.progress import Lines, Tally, bars
+from anylatent.cli.runs import _new_folder, _show_samples
 from anylatent.cli.text import duration, measured, rate, table
+from anylatent.files import whole_folder
 from anylatent.metrics.base import Measure
 from anylatent.training.events import Note, Saved, Stage, Step
 
@@ -120,6 +122,11 @@ def light(workplace) -> dict[str, Result]:
             "schema nowhere": ["recipe", "schema", "--out", "/proc/schema.json"],
             "data list": ["data", "list"],
             "nothing to fetch": ["data", "fetch", "toy.waves"],
+            "methods": ["methods"],
+            "methods of a file": ["methods", "dataset"],
+            "methods of a plugin": ["methods", "toy"],
+            "method of a plugin": ["methods", "toy.waves"],
+            "no method": ["methods", "huen"],
             "editor": ["edit", "runs/waves", "--from-data", "1", "--set", "tokns=1"],
         },
     )
@@ -140,11 +147,15 @@ def heavy(workplace, light) -> dict[str, Result]:
             "other recipe": ["run", "waves.yaml", "--out", run],
             "run": ["run", "waves.yaml", "train.steps=3", "--out", run],
             "go on": ["run", run],
+            "again": ["run", run, "--again"],
             "overrides of a run": ["run", run, "train.steps=9"],
             "no run": ["sample", "nowhere"],
             "sample": ["sample", run, "--count", "3", "--condition", "label=1", "--solver", "euler", "--guidance", "1.5", "--seed", "5"],
             "sample again": ["sample", run, "--count", "3", "--weights", "trained", "--guidance", "{kind: none}", "--out", "mine"],
             "onto files": ["sample", run, "--out", "full"],
+            "large": ["sample", run, "--count", "1", "--size", "12", "--out", "large"],
+            "too large": ["sample", run, "--size", "8x8"],
+            "no size": ["sample", run, "--size", "big"],
             "unknown condition": ["sample", run, "--condition", "lable=1"],
             "no value": ["sample", run, "--condition", "label"],
             "twice": ["sample", run, "--condition", "label=1", "--condition", "label=2"],
@@ -195,6 +206,11 @@ def test_what_needs_no_number_imports_no_torch(light, heavy):
         ("schema nowhere", 1, "error: cannot write /proc/schema.json: No such file or directory"),
         ("data list", 0, "toy.waves"),
         ("nothing to fetch", 0, "toy.waves: nothing to fetch"),
+        ("methods", 0, "\nother families: conditioner, dataset, "),
+        ("methods of a file", 0, "dataset  toy.waves  Sine waves of three frequencies"),
+        ("methods of a plugin", 0, "modality  toy        Waves"),
+        ("method of a plugin", 0, "dataset toy.waves\n\nSine waves of three frequencies."),
+        ("no method", 1, "error: there is no method, family or plugin 'huen'; did you mean 'heun'? `anylatent methods` lists them all"),
         ("editor", 1, "override 'tokns=1': tokns: unknown key 'tokns'; did you mean 'tokens'?"),
     ],
 )
@@ -272,7 +288,8 @@ def test_a_terminal_that_cannot_show_a_sign_is_no_reason_to_fail(workplace):
         ("train", 0, "trained: runs/waves"),
         ("other recipe", 1, "error: runs/waves holds a run of another recipe: choose another folder with --out, or remove it"),
         ("run", 0, "going on with: runs/waves\n"),
-        ("go on", 0, "report: runs/waves/report.html\n"),
+        ("go on", 0, "finished already; for more samples: anylatent sample runs/waves; to sample and judge once more: --again\n"),
+        ("again", 0, "report: runs/waves/report.html\n"),
         (
             "overrides of a run",
             1,
@@ -282,6 +299,9 @@ def test_a_terminal_that_cannot_show_a_sign_is_no_reason_to_fail(workplace):
         ("sample", 0, "runs/waves/sampled/001\n"),
         ("sample again", 0, ": mine\n"),
         ("onto files", 1, "error: --out full exists and is not an empty folder: choose another"),
+        ("large", 0, "1 samples in "),
+        ("too large", 1, "error: size 8x8: expected at most 1 numbers, each of axis 'x'"),
+        ("no size", 1, "error: --size expects whole numbers, one an axis, as in 24x64 (or _x64 for the second alone), given 'big'"),
         ("unknown condition", 1, "error: --condition lable=1: this run has no condition 'lable'; did you mean 'label'? (known: label)"),
         ("no value", 1, "error: --condition expects NAME=VALUE, given 'label'"),
         ("twice", 1, "error: --condition label is given twice: samples of one request are asked one thing"),
@@ -313,10 +333,34 @@ def test_samples_are_files_and_nothing_of_the_user_is_touched(heavy, workplace):
     assert len(list((workplace / "mine").glob("0*.json"))) == 3
     assert (workplace / "full" / "mine.txt").read_text() == "keep me"
     given = json.loads((workplace / "given.json").read_text())
+    assert len(json.loads((workplace / "large" / "000.json").read_text())) == 12
+    assert not (workplace / "runs/waves/sampled/002").exists(), "what came to nothing leaves no folder"
     for name in ("000.json", "001.json"):
         edited = json.loads((workplace / "runs/waves/edited/001" / name).read_text())
         assert edited[:4] == pytest.approx(given[:4], abs=1e-5)
         assert edited[4:] != pytest.approx(given[4:], abs=1e-2)
+
+
+def test_a_finished_run_is_left_as_it_is(heavy):
+    """Until more is asked for; what it came to and where is shown."""
+    assert "unique ↑" in heavy["go on"].out
+    assert heavy["go on"].out.endswith("report: runs/waves/report.html\n")
+    assert heavy["go on"].err == "", "nothing is made"
+    assert "sample  12/12" in heavy["again"].err
+
+
+def test_two_commands_at_once_never_have_the_same_folder(tmp_path):
+    with _new_folder(None, tmp_path / "sampled") as first, _new_folder(None, tmp_path / "sampled") as second:
+        assert [path.name for path in (first, second)] == ["001", "002"]
+        (first / "a.json").write_text("1")
+        with whole_folder(second) as part:
+            (part / "b.json").write_text("2")
+    assert [path.name for path in sorted(tmp_path.glob("sampled/*/*"))] == ["a.json", "b.json"]
+    with pytest.raises(ValueError, match="001 was filled by another command meanwhile: what it wrote stays"):
+        _show_samples(None, None, tmp_path / "sampled" / "001")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="stopped"), _new_folder(None, tmp_path / "sampled"):
+        raise ValueError("stopped")
+    assert sorted(path.name for path in (tmp_path / "sampled").iterdir()) == ["001", "002"]
 
 
 def test_progress_outside_of_a_terminal_is_plain_lines(heavy):

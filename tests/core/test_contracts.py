@@ -1,16 +1,19 @@
 """The contracts of data sets, modalities and metrics: good ones hold to them, and each law finds one that breaks it."""
 
+import ast
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from toys import Toy, WaveList, Waves
 
+from anylatent.components import core_components
 from anylatent.data import Dataset, Record, Split
 from anylatent.metrics.base import Evidence, Measure, Metric
 from anylatent.metrics.distinct import Distinct
@@ -170,6 +173,93 @@ def test_each_law_finds_a_metric_that_breaks_it(law: str) -> None:
     method = getattr(MetricContract(), f"test_{law}")
     with pytest.raises(FAULTS_SHOW_AS):
         method(**{name: given[name] for name in signature(method).parameters})
+
+
+# ------------------------------------------------------------------------------------------- every component is held to a contract
+
+CONTRACTS: dict[str, tuple[str, ...]] = {
+    "modality": ("ModalityContract",),
+    "dataset": ("DatasetContract",),
+    "tokenizer": ("TokenizerContract",),
+    "conditioner": ("ConditionerContract",),
+    "denoiser": ("BackboneContract",),
+    "path": ("PathContract", "DiscretePathContract"),
+    "times": ("TimeDensityContract",),
+    "weighting": ("WeightingContract",),
+    "loss": ("LossContract",),
+    "coupling": ("CouplingContract",),
+    "schedule": ("ScheduleContract",),
+    "solver": ("SolverContract", "DiscreteSolverContract"),
+    "guidance": ("GuidanceContract",),
+    "rule": ("GuidanceContract",),  # by a guidance that uses it
+    "hook": ("HookContract",),
+    "correction": ("CorrectionContract",),
+    "measurement": ("MeasurementContract",),
+    "editor": ("EditorContract", "EditingContract"),
+    "metric": ("MetricContract",),
+}
+NO_CONTRACT = {
+    "method": "there is one, which training itself is the test of",
+    "energy": "a formula each, tested as one, and by `energy`",
+    "features": "networks of metrics, which are held to theirs with them",
+}
+DEFAULTS = {"LinearRule": "the rule of every guidance that is tried without naming one"}
+
+
+def _under_contract() -> dict[str, set[str]]:
+    """By contract: all names that a test class of it uses, itself or by what it uses of its file (cases, fixtures, helpers)."""
+    found: dict[str, set[str]] = {}
+    for path in sorted(Path(__file__).parents[1].rglob("test_*.py")):
+        body = ast.parse(path.read_text()).body
+        own: dict[str, ast.stmt] = {}
+        for node in body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                own[node.name] = node
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []:
+                if isinstance(target, ast.Name):
+                    own[target.id] = node
+        for node in body:
+            if isinstance(node, ast.ClassDef) and node.name.startswith("Test"):
+                for contract in _bases(node, own):
+                    found.setdefault(contract, set()).update(_used(node, own))
+    return found
+
+
+def _bases(node: ast.ClassDef, own: dict[str, ast.stmt]) -> set[str]:
+    names = {base.id for base in node.bases if isinstance(base, ast.Name)}
+    return names.union(*(_bases(each, own) for name in names if isinstance(each := own.get(name), ast.ClassDef)))
+
+
+def _used(node: ast.stmt, own: dict[str, ast.stmt]) -> set[str]:
+    seen: set[str] = set()
+    left = [node]
+    while left:
+        fresh = {each.id for each in ast.walk(left.pop()) if isinstance(each, ast.Name)} - seen
+        seen |= fresh
+        left += [own[name] for name in fresh & own.keys()]
+    return seen
+
+
+def test_every_component_is_held_to_its_familys_contract() -> None:
+    """A component that is registered and in no test class of its contract is found here."""
+    tried = _under_contract()
+    components = core_components()
+    assert {node.family for node in components} == CONTRACTS.keys() | NO_CONTRACT.keys(), "a new family needs a contract, or a reason"
+    missing = [
+        f"{node.family} {node.kind} ({node.__name__}) is in no test class of {' or '.join(CONTRACTS[node.family])}"
+        for node in components
+        if node.family in CONTRACTS
+        and node.__name__ not in DEFAULTS
+        and not any(node.__name__ in tried.get(contract, ()) for contract in CONTRACTS[node.family])
+    ]
+    assert not missing, "\n".join(missing)
+
+
+def test_a_component_in_no_contract_is_found() -> None:
+    tried = _under_contract()
+    assert "Distinct" in tried["MetricContract"]
+    assert "Distinct" not in tried["SolverContract"]
+    assert not any("Faulty" in names for names in tried.values()), "what is only tried elsewhere does not count"
 
 
 # ---------------------------------------------------------------------------------------------------------- and the kit itself

@@ -31,6 +31,7 @@ from anylatent.sampling import Sampling
 from anylatent.schedules import Rho
 from anylatent.solvers.base import Solver
 from anylatent.solvers.ddim import Ancestral
+from anylatent.solvers.dpmpp import DPMpp2M
 from anylatent.solvers.exponential import SDEDPMpp
 from anylatent.testing.corrections import CorrectionCase, CorrectionContract, Posterior, exact_prediction, matrix_of, posterior
 from anylatent.testing.guidance import here_at
@@ -62,18 +63,24 @@ def which(x: torch.Tensor, t: torch.Tensor, layout: Layout) -> torch.Tensor:
     return torch.stack((x[..., 0].sum(1), x[..., 1].sum(1), -x[..., 0].sum(1)), 1).log_softmax(1)
 
 
+ALWAYS = "what was measured is always gone by"
 CASES = {
     "clip": CorrectionCase(Clip(limit=0.3), Clip(limit=float("inf"))),
-    "ddnm": CorrectionCase(DDNM(measurement=HALF), measured={"y": HALF_Y}),
-    "ddnm without noise": CorrectionCase(DDNM(measurement=Average(over={"i": 2})), measured={"y": Y}),
-    "diffpir": CorrectionCase(DiffPIR(measurement=HALF), measured={"y": HALF_Y}),
+    "ddnm": CorrectionCase(DDNM(measurement=HALF), ALWAYS, {"y": HALF_Y}),
+    "ddnm without noise": CorrectionCase(DDNM(measurement=Average(over={"i": 2})), ALWAYS, {"y": Y}),
+    "diffpir": CorrectionCase(DiffPIR(measurement=HALF), ALWAYS, {"y": HALF_Y}),
     "pi-gdm": CorrectionCase(PiGDM(measurement=HALF), PiGDM(measurement=HALF, scale=0), {"y": HALF_Y}),
     "dps": CorrectionCase(DPS(measurement=HALF), DPS(measurement=HALF, scale=0), {"y": HALF_Y}),
-    "dps without backpropagation": CorrectionCase(DPS(measurement=HALF, through=False), measured={"y": HALF_Y}),
+    "dps without backpropagation": CorrectionCase(
+        DPS(measurement=HALF, through=False), DPS(measurement=HALF, through=False, scale=0), {"y": HALF_Y}
+    ),
     "mmps": CorrectionCase(MMPS(measurement=HALF), MMPS(measurement=HALF, scale=0), {"y": HALF_Y}),
-    "red-diff": CorrectionCase(REDDiff(measurement=HALF), measured={"y": HALF_Y}),
+    "red-diff": CorrectionCase(REDDiff(measurement=HALF), ALWAYS, {"y": HALF_Y}),
     "energy": CorrectionCase(EnergyGuidance(), EnergyGuidance(scale=0)),
-    "energy without backpropagation": CorrectionCase(EnergyGuidance(through=False, interval=(0.2, 0.9))),
+    "energy by draws": CorrectionCase(EnergyGuidance(draws=3, scale=0.3), EnergyGuidance(draws=3, scale=0)),
+    "energy without backpropagation": CorrectionCase(
+        EnergyGuidance(through=False, interval=(0.2, 0.9)), EnergyGuidance(through=False, scale=0)
+    ),
     "classifier": CorrectionCase(ClassifierGuidance(classifier=which), ClassifierGuidance(classifier=which, scale=0), {"class": CLASSES}),
 }  # fmt: skip
 
@@ -83,11 +90,6 @@ class TestCorrections(CorrectionContract):
     @classmethod
     def case(cls, request: pytest.FixtureRequest) -> CorrectionCase:
         return request.param
-
-
-def test_every_correction_is_held_to_the_contract() -> None:
-    tried = {type(case.correction) for case in CASES.values()}
-    assert tried == {node for node in core_components() if node.family == "correction"}
 
 
 # ---------------------------------------------------------------------------------------- one prediction: E[x0 | x_t, y], exactly
@@ -266,36 +268,37 @@ def test_exact_ones_have_the_posterior_of_a_gaussian_on_edm() -> None:
     oracle = gauss(1.0, EDM())
     exact = truth(oracle, PAIRS, Y[:1])
     for correction in (PiGDM(measurement=PAIRS), MMPS(measurement=PAIRS)):
-        mean, spread = mistakes(sampled(oracle, correction, Y[:1], 256, 20, schedule=Rho()), exact)
+        mean, spread = mistakes(sampled(oracle, correction, Y[:1], 256, 20, schedule=Rho(), solver=DPMpp2M()), exact)
         assert mean < 0.15
         assert abs(spread - 1) < 0.1
 
 
 # Given half of a sample of the mixture's first component, near it: the other half is then of the first component, certainly.
-# At most: of the mean over the measured and the other numbers (in the posterior's standard deviations, root mean square), and of
-# the mean ratio of standard deviations, from and to. Measured with 256 rows and 30 steps; unguided: 2.1, 2.3, 4.5, 2.7.
+# Measured with 256 rows and 30 steps, over three sets of seeds: how wrong the mean is over the measured and the other numbers (in
+# the posterior's standard deviations, root mean square), and the mean ratio of standard deviations. Unguided: 2.1, 2.3, 4.5, 2.7.
 BIAS = [
-    (MMPS(), SDEDPMpp(), (0.6, 1.0), (1.0, 1.8), (1.0, 2.2)),  # two moments of several peaks: too wide where they are undecided
-    (PiGDM(), SDEDPMpp(), (0.4, 0.5), (1.0, 1.6), (1.0, 1.7)),
-    (DPS(), Ancestral(), (0.4, 0.5), (0.8, 1.5), (0.9, 1.6)),
-    (DDNM(), SDEDPMpp(), (1.2, 1.8), (0.3, 0.9), (1.8, 3.0)),  # y is trusted whole, the rest hardly learns from it
-    (DiffPIR(), Ancestral(), (1.2, 1.9), (1.0, 1.8), (1.8, 3.0)),
-    (REDDiff(), SDEDPMpp(order=1, eta=20), (1.2, 1.2), (0.0, 0.3), (0.5, 2.2)),  # one likely sample: no spread where measured
+    (MMPS(), SDEDPMpp(), (0.46, 0.76), (1.5, 1.9)),  # two moments of several peaks: too wide where they are undecided
+    (PiGDM(), SDEDPMpp(), (0.09, 0.21), (1.29, 1.33)),
+    (DPS(), Ancestral(), (0.14, 0.18), (1.04, 1.11)),
+    (DDNM(), SDEDPMpp(), (0.92, 1.39), (0.6, 2.36)),  # y is trusted whole, the rest hardly learns from it
+    (DiffPIR(), Ancestral(), (0.89, 1.44), (1.28, 2.29)),
+    (REDDiff(), SDEDPMpp(order=1, eta=20), (0.88, 0.75), (0.13, 1.29)),  # one likely sample: no spread where measured
 ]
 
 
-@pytest.mark.parametrize(("correction", "solver", "mean", "measured", "other"), BIAS, ids=[row[0].kind for row in BIAS])
-def test_errors_on_a_mixture_are_as_known(correction: Consistent, solver: Solver, mean, measured, other) -> None:
+@pytest.mark.parametrize(("correction", "solver", "mean", "spread"), BIAS, ids=[row[0].kind for row in BIAS])
+def test_errors_on_a_mixture_are_as_known(correction: Consistent, solver: Solver, mean, spread) -> None:
+    """To a factor of 1.3, which is what 256 rows leave open."""
     oracle = mixture()
     y = torch.cat((0.4 * oracle.means[0][:2], torch.zeros(2, 2)))[None]
     exact = truth(oracle, HALF, y)
     assert exact.weights[0] > 0.999
     made = sampled(oracle, correction.model_copy(update={"measurement": HALF}), y, 256, 30, solver=solver)
-    spread = exact.covariance.diag().sqrt()
-    wrong, ratio = (made.mean(0) - exact.mean) / spread, made.std(0) / spread
-    for part, limit, (low, high) in ((slice(0, 4), mean[0], measured), (slice(4, 8), mean[1], other)):
-        assert wrong[part].square().mean().sqrt() < limit
-        assert low <= ratio[part].mean() <= high
+    own = exact.covariance.diag().sqrt()
+    wrong, ratio = (made.mean(0) - exact.mean) / own, made.std(0) / own
+    for part, error, width in zip((slice(0, 4), slice(4, 8)), mean, spread, strict=True):
+        assert wrong[part].square().mean().sqrt() < 1.3 * error
+        assert width / 1.3 < ratio[part].mean() < 1.3 * width
 
 
 # ------------------------------------------------------------------------------------------------------ energies and classifiers
@@ -334,7 +337,7 @@ def test_rough_samples_become_smooth() -> None:
     oracle = gauss(1.0)
     stream = oracle.layout(range(64))["tokens"]
     layout = Layout.of(stream, oracle.specs[0])
-    made = [sampled(oracle, EnergyGuidance(scale=scale), torch.zeros(1, 4, 2), 64, 12) for scale in (0.0, 1.0, 4.0)]
+    made = [sampled(oracle, EnergyGuidance(scale=scale), torch.zeros(1, 4, 2), 64, 12, solver=DPMpp2M()) for scale in (0.0, 1.0, 4.0)]
     rough = [Roughness().value(x.reshape(64, 4, 2).float(), layout).mean() for x in made]
     assert rough[0] > 1.5 * rough[1]
     assert rough[1] > 1.5 * rough[2]
@@ -366,9 +369,62 @@ def test_paths_without_a_score_are_refused() -> None:
         pass
 
     for correction in (DDNM(), EnergyGuidance(), ClassifierGuidance(classifier=which)):
-        message = f"correction '{correction.kind}' adds a score, on Gaussian paths only, not on 'test-straight'"
+        message = f"correction '{correction.kind}' adds a score on Gaussian paths, not 'test-straight'"
         assert correction.supports(Straight()) == message
         assert correction.supports(Rectified()) is None
+
+
+def test_a_stream_that_is_not_there_is_refused() -> None:
+    """Whether an energy names it or a measurement; and an axis that a stream has not."""
+    oracle = gauss()
+    for correction, message in (
+        (EnergyGuidance(stream="sound"), r"correction 'energy' names the stream 'sound': the streams that are made are \['tokens'\]"),
+        (DDNM(measurement=Identity(stream="sound")), r"correction 'ddnm', by its measurement 'identity', names the stream 'sound'"),
+        (EnergyGuidance(energy=Roughness(along="z")), r"energy 'roughness' goes along an axis 'z': stream 'tokens' has \['i'\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            sampled(oracle, correction, Y[:1], 1)
+
+
+def test_derivatives_are_counted() -> None:
+    """A backward pass a step for one energy, 1 + 1 an iteration for `mmps`, none where nothing is differentiated."""
+    oracle = gauss()
+    known = Known(measured={"tokens": {"y": Y}})
+    cases = [
+        (EnergyGuidance(), 6), (EnergyGuidance(through=False), 0), (EnergyGuidance(scale=0), 0), (PiGDM(measurement=HALF), 6),
+        (MMPS(measurement=PAIRS), 12), (DPS(measurement=HALF, through=False), 0),
+    ]  # fmt: skip
+    for correction, count in cases:
+        request = Request(oracle.layout(range(4)), oracle.conditions.null(4), Sampling(steps=6, corrections=(correction,)), known=known)
+        _, receipts = sample(oracle, request)
+        assert receipts["engine"].counts["network_calls"] == 24
+        assert receipts["engine"].counts.get("gradients", 0) == 4 * count, correction.kind
+
+
+def test_a_row_whose_system_is_not_positive_stops_and_says_so() -> None:
+    """As a network's Jacobian need not be: here it is minus that of the Gaussian in some rows."""
+    x = torch.randn(3, 4, 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    counts: dict[str, list[float]] = {}
+
+    def count(name: str, rows: torch.Tensor, amount: float = 1.0) -> None:
+        counts[name] = [a + b for a, b in zip(counts.get(name, [0.0] * 3), (rows * amount).tolist(), strict=True)]
+
+    t = torch.full((3, 1, 1), 0.5)
+    here = here_at(Rectified(), x, t, measured={"y": Y[:3]}, count=count)
+    slope = torch.tensor([1.0, -5.0, 1.0])[:, None, None]
+    made = MMPS(measurement=PAIRS, iterations=2).correct(slope * x, here)
+    assert counts["stopped"] == [0, 1, 0]
+    assert counts["iterations"][1] == 0 < counts["iterations"][0]
+    torch.testing.assert_close(made[1], slope[1] * x[1], msg="it stays as it was predicted")
+
+
+def test_a_differentiated_correction_beside_one_that_is_not() -> None:
+    """`through: false` takes its own guess of the covariance, also where another correction has the denoiser differentiated."""
+    x, t = torch.randn(2, 4, 2, generator=torch.Generator().manual_seed(0)), torch.full((2, 1, 1), 0.5)
+    for correction in (DPS(measurement=HALF, through=False), EnergyGuidance(through=False)):
+        plain = correction.correct(3 * x, here_at(Rectified(), x, t, measured={"y": HALF_Y[:2]}))
+        beside = x.clone().requires_grad_()
+        assert torch.equal(correction.correct(3 * beside, here_at(Rectified(), beside, t, measured={"y": HALF_Y[:2]})), plain)
 
 
 def test_an_interval_must_increase() -> None:

@@ -30,16 +30,28 @@ LATENT = TokenizerCase(AutoencoderConfig(inner=GridConfig(patch=(2, 2)), width=1
 CASES = {
     "half of a grid": EditorCase(
         MaskedCompletion(anew={"y": (0.5, 1.0)}), GRID, FIELDS,
-        refused=[MaskedCompletion(anew=anew) for anew in ({"z": (0, 0.5)}, {}, {"x": (0.1, 0.2)})],
+        refused=[
+            (MaskedCompletion(anew={"z": (0, 0.5)}), r"there is no axis \['z'\]: the tokens have \['x', 'y'\]"),
+            (MaskedCompletion(), "nothing would be kept of the 12 tokens of given sample 0"),
+            (MaskedCompletion(anew={"x": (0.1, 0.2)}), "everything would be kept of the 12 tokens of given sample 0"),
+        ],
     ),
     "around a window": EditorCase(
-        MaskedCompletion(anew={"y": (0, 0.6), "x": (0, 0.4)}, invert=True), GRID, FIELDS, refused=[MaskedCompletion(anew={"y": (0, 1)})]
+        MaskedCompletion(anew={"y": (0, 0.6), "x": (0, 0.4)}, invert=True), GRID, FIELDS,
+        refused=[(MaskedCompletion(anew={"y": (0, 1)}), "nothing would be kept of the 12 tokens of given sample 0")],
     ),
     "part of a set": EditorCase(
         MaskedCompletion(), SET, CLOUDS,
-        refused=[MaskedCompletion(tokens=(0, 1)), MaskedCompletion(tokens=(0.45, 0.55)), MaskedCompletion(anew={"y": (0, 0.5)})],
+        refused=[
+            (MaskedCompletion(tokens=(0, 1)), "nothing would be kept of the 4 tokens of given sample 0"),
+            (MaskedCompletion(tokens=(0.45, 0.55)), "everything would be kept of the 4 tokens of given sample 0"),
+            (MaskedCompletion(anew={"y": (0, 0.5)}), r"there is no axis \['y'\]: the tokens have none, use `tokens`"),
+        ],
     ),
-    "latents": EditorCase(MaskedCompletion(anew={"x": (0, 0.5)}), LATENT, FIELDS, refused=[MaskedCompletion(anew={"x": (0, 1)})]),
+    "latents": EditorCase(
+        MaskedCompletion(anew={"x": (0, 0.5)}), LATENT, FIELDS,
+        refused=[(MaskedCompletion(anew={"x": (0, 1)}), "nothing would be kept of the 12 tokens of given sample 0")],
+    ),
 }  # fmt: skip
 
 
@@ -124,7 +136,9 @@ class TestMaskedCompletionBesideGivenStreams(EditorContract):
     @pytest.fixture(scope="class", params=[{}, {"invert": True}], ids=["anew", "inverted"])
     @classmethod
     def case(cls, request: pytest.FixtureRequest) -> EditorCase:
-        refused = [MaskedCompletion(anew=anew, **request.param) for anew in ({"y": (0.0, 1.0)}, {"x": (0.0, 0.5)}, {"z": (0.0, 0.5)})]
+        whole = f"{'everything' if request.param else 'nothing'} would be kept of the 4 tokens of given sample 0"
+        regions = {"y": ((0.0, 1.0), whole), "x": ((0.0, 0.5), whole), "z": ((0.0, 0.5), r"there is no axis \['z'\]")}
+        refused = [(MaskedCompletion(anew={axis: region}, **request.param), says) for axis, (region, says) in regions.items()]
         return EditorCase(MaskedCompletion(anew={"y": (0.5, 1.0)}, **request.param), Acting(GridConfig()), EPISODES, refused=refused)
 
 
@@ -181,7 +195,7 @@ LAWS = sorted(name.removeprefix("test_") for name in vars(EditorContract) if nam
 
 @pytest.mark.parametrize("law", LAWS)
 def test_each_law_finds_an_editor_that_breaks_it(law: str) -> None:
-    case = EditorCase(Faulty(fault=law), SET, CLOUDS, refused=[Faulty(fault=law, tokens=(0, 1))])
+    case = EditorCase(Faulty(fault=law), SET, CLOUDS, refused=[(Faulty(fault=law, tokens=(0, 1)), "would be kept")])
     at_start = ("it_starts_from_the_given_samples", "what_makes_no_sense_is_refused", "nothing_given_is_refused")
     arguments: dict = {} if law in at_start else {"denoiser": case.denoiser()}
     if law.startswith("kept_tokens"):

@@ -1,6 +1,8 @@
 """Editors that begin elsewhere, invert or measure: the contract, and what each of them promises."""
 
 import itertools
+from dataclasses import replace
+from inspect import signature
 from pathlib import Path as File
 from typing import Any
 
@@ -16,7 +18,7 @@ from anylatent.corrections.pi_gdm import PiGDM
 from anylatent.corrections.red_diff import REDDiff
 from anylatent.denoiser import Corruption, Denoiser
 from anylatent.editing import directions
-from anylatent.editing.base import Editor
+from anylatent.editing.base import Edit, Editor
 from anylatent.editing.interpolate import Interpolate, slerp, unevenness
 from anylatent.editing.inverse import Inverse
 from anylatent.editing.masked_completion import MaskedCompletion
@@ -34,6 +36,7 @@ from anylatent.measurements.base import Layout
 from anylatent.measurements.blur import Blur
 from anylatent.measurements.given import Function
 from anylatent.measurements.select import Identity, Select
+from anylatent.nn.sites import Context, Heads, Mix, Site, Sites
 from anylatent.paths.base import Path
 from anylatent.recipe import read
 from anylatent.sampling import Sampling
@@ -43,7 +46,7 @@ from anylatent.solvers.heun import Heun
 from anylatent.solvers.invertible import BDIA, EDICT
 from anylatent.spec import AxisSpec
 from anylatent.testing import HookContract, TokenizerCase
-from anylatent.testing.editors import EditingCase, EditingContract, edited
+from anylatent.testing.editors import EditingCase, EditingContract, counted, edited
 from anylatent.tokenizers.grid import GridConfig
 from anylatent.tokenizers.set import SetConfig
 
@@ -69,7 +72,8 @@ CASES = {
     "resampled completion": EditingCase(MaskedCompletion(anew={"y": (0.5, 1)}, resample=2), GRID, FIELDS),
     "blended completion": EditingCase(MaskedCompletion(anew={"x": (0.5, 1)}, blend=True, strength=0.7), GRID, FIELDS),
     "ddnm": EditingCase(
-        Inverse(measurement=HALF, method=DDNM()), GRID, FIELDS, refused=[Inverse(measurement=Select(anew={"z": (0, 0.5)}))]
+        Inverse(measurement=HALF, method=DDNM()), GRID, FIELDS,
+        refused=[(Inverse(measurement=Select(anew={"z": (0, 0.5)})), r"there is no axis \['z'\]: the tokens have \['x', 'y'\]")]
     ),
     "diffpir": EditingCase(Inverse(measurement=Average(over={"y": 2}, noise=0.1), method=DiffPIR()), GRID, FIELDS),
     "pi-gdm": EditingCase(Inverse(measurement=Blur(noise=0.1), method=PiGDM()), GRID, FIELDS, {"label": 2}, sampling=GUIDED),
@@ -77,28 +81,38 @@ CASES = {
         Inverse(measurement=Function(function=lambda x, layout: x.tanh() * layout.mask[..., None], noise=0.1), method=DPS()), SET, CLOUDS
     ),
     "mmps": EditingCase(
-        Inverse(measurement=Identity(noise=0.5)), CENTRED, CLOUDS, together=1e-3,
-        refused=[Inverse(measurement=Blur()), Inverse(measurement=Identity(stream="other"))],
+        Inverse(measurement=Identity(noise=0.5)), CENTRED, CLOUDS,
+        refused=[
+            (Inverse(measurement=Blur()), "measurement 'blur' needs axes to blur along: stream 'elements' has none"),
+            (Inverse(measurement=Identity(stream="other")), r"there is no stream 'other' to measure: the tokens that are made are"),
+        ],
     ),
-    "red-diff": EditingCase(Inverse(measurement=Total(noise=0.1), method=REDDiff()), SET, CLOUDS, together=1e-3),
-    "inversion": EditingCase(Translate(), GRID, FIELDS, comes_back=1.0, together=1e-3),
-    "exact inversion": EditingCase(Translate(solver=EDICT()), GRID, FIELDS, comes_back=1e-3, together=1e-3),
+    "red-diff": EditingCase(Inverse(measurement=Total(noise=0.1), method=REDDiff()), SET, CLOUDS),
+    "inversion": EditingCase(Translate(), GRID, FIELDS, comes_back=1.0, by_seed=False),
+    "exact inversion": EditingCase(Translate(solver=EDICT()), GRID, FIELDS, comes_back=1e-3, by_seed=False),
     "exact inversion under a condition": EditingCase(
-        Translate(source={"label": 2}, solver=BDIA()), SET, CLOUDS, {"label": 2}, comes_back=1e-3, together=1e-3,
-        refused=[Translate(solver=Heun()), Translate(source={"colour": 2})],
+        Translate(source={"label": 2}, solver=BDIA()), SET, CLOUDS, {"label": 2}, comes_back=1e-3, by_seed=False,
+        refused=[
+            (Translate(solver=Heun()), "solver 'heun' has no way back"),
+            (Translate(source={"colour": 2}), r"unknown condition \['colour'\]: this denoiser knows \['label'\]"),
+        ],
     ),
-    "translation": EditingCase(Translate(source={"label": 0}), GRID, FIELDS, {"label": 1}, sampling=GUIDED, together=1e-3),
+    "translation": EditingCase(
+        Translate(source={"label": 0}), GRID, FIELDS, {"label": 1}, sampling=GUIDED, by_seed=False
+    ),
     "attention from the source": EditingCase(
-        Translate(source={"label": 0}, attention=AttentionFrom()), GRID, FIELDS, {"label": 1}, sampling=GUIDED, together=1e-3
+        Translate(source={"label": 0}, attention=AttentionFrom()), GRID, FIELDS, {"label": 1}, sampling=GUIDED, by_seed=False,
     ),
     "noise space": EditingCase(
-        NoiseSpace(source={"label": 0}), GRID, FIELDS, {"label": 1}, refused=[NoiseSpace(source={"label": "none"})]
+        NoiseSpace(source={"label": 0}), GRID, FIELDS, {"label": 1},
+        refused=[(NoiseSpace(source={"label": "none"}), "condition 'label': there is no class 'none'")]
     ),
-    "noise space and back": EditingCase(NoiseSpace(source={"label": 1}), GRID, FIELDS, {"label": 1}, comes_back=1e-3),
-    "noise space of a sampler and back": EditingCase(NoiseSpace(trajectory="posterior"), CENTRED, CLOUDS, comes_back=1e-3),
-    "late noise space and back": EditingCase(NoiseSpace(strength=0.5, eta=0.7), SET, CLOUDS, comes_back=1e-3),
+    "noise space and back": EditingCase(NoiseSpace(source={"label": 1}), GRID, FIELDS, {"label": 1}, comes_back=1e-3, by_seed=False),
+    "noise space of a sampler and back": EditingCase(NoiseSpace(trajectory="posterior"), CENTRED, CLOUDS, comes_back=1e-3, by_seed=False),
+    "late noise space and back": EditingCase(NoiseSpace(strength=0.5, eta=0.7), SET, CLOUDS, comes_back=1e-3, by_seed=False),
     "between samples": EditingCase(
-        Interpolate(), GRID, [FIELDS[0], FIELDS[0].flip(0)], by_row=False, comes_back=1.5, refused=[Interpolate(solver=Heun())]
+        Interpolate(), GRID, [FIELDS[0], FIELDS[0].flip(0)], by_row=False, by_seed=False, comes_back=1.5,
+        refused=[(Interpolate(solver=Heun()), "solver 'heun' has no way back")]
     ),
 }  # fmt: skip
 
@@ -111,6 +125,29 @@ class TestEditors(EditingContract):
 
 
 NONE = EditingCase(SDEdit(), GRID, FIELDS)
+
+
+class Faulty(SDEdit, kind="test-faulty-editor"):
+    """Asks the denoiser and does not say so, or has one seed for all."""
+
+    fault: str
+
+    def edit(self, tokenizer, given, seeds, generator, conditions) -> Edit:
+        edit = super().edit(tokenizer, given, seeds, generator, conditions)
+        if self.fault == "its_receipt_is_what_it_cost":
+            generator.invert(edit.state, conditions, generator.sampling.model_copy(update={"solver": DDIM()}))
+        return replace(edit, state=replace(edit.state, seeds=0 * edit.state.seeds)) if self.fault.startswith("seeds") else edit
+
+
+@pytest.mark.parametrize("law", ["its_receipt_is_what_it_cost", "seeds_and_conditions_do_something"])
+def test_a_law_finds_an_editor_that_breaks_it(law: str) -> None:
+    case = EditingCase(Faulty(fault=law), GRID, FIELDS)
+    generator = case.generator()
+    done = counted(case, generator)
+    given = {"case": case, "generator": generator, "done": done, "made": done[1].state}
+    method = getattr(EditingContract(), f"test_{law}")
+    with pytest.raises(AssertionError):
+        method(**{name: given[name] for name in signature(method).parameters})
 
 
 @pytest.mark.parametrize("editor", [SDEdit(), Inverse(measurement=HALF), Translate(), NoiseSpace(), MaskedCompletion(anew={"x": (0, 0.5)})])
@@ -158,7 +195,10 @@ def test_noise_of_a_measurement_is_the_rows_own() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"measurement": HALF, "method": {"kind": "clip"}}, "'clip' goes by no measurement: choose ddnm, diffpir, dps, mmps, pi-gdm"),
+        (
+            {"measurement": HALF, "method": {"kind": "clip"}},
+            "'clip' goes by no measurement: choose one of ddnm, diffpir, dps, mmps, pi-gdm, red-diff",
+        ),
         ({"measurement": HALF, "method": {"kind": "ddnm", "measurement": {"kind": "blur"}}}, "said twice, and not alike"),
     ],
 )
@@ -246,25 +286,53 @@ def test_a_cycle_comes_back() -> None:
     there = edited(generator, Translate(source={"label": 0}, solver=DDIM()), GRID, list(FIELDS), [0, 1, 2], {"label": 1})
     clean = GRID.encode(FIELDS)["tokens"].values
     assert (there["tokens"].values - clean).abs().mean() > 0.05, "nothing was translated"
-    finer = RowGenerator(generator.denoiser, Sampling(steps=64), noised=False)
+    finer = RowGenerator(generator.denoiser, Sampling(steps=32), noised=False)
     there = edited(finer, Translate(source={"label": 0}), GRID, list(FIELDS), [0, 1, 2], {"label": 1})
     back = edited(finer, Translate(source={"label": 1}), GRID, GRID.decode(there), [0, 1, 2], {"label": 0})
     assert (back["tokens"].values - clean).abs().mean() < 0.2 * (there["tokens"].values - clean).abs().mean()
 
 
-def test_attention_from_the_source_keeps_more_of_it() -> None:
-    """Asked for nothing else, and with all of the source's queries and keys or keys and values, what is made is nearer to it."""
+class Taking(Sites):
+    """Attention by hand: writes down its heads, or takes some of those that were."""
+
+    def __init__(self, take: str = "", kept: dict[Site, Heads] | None = None) -> None:
+        self.take, self.kept = take, {} if kept is None else kept
+
+    def attend(self, site: Site, mix: Mix, heads: Heads, context: Context) -> torch.Tensor:
+        if not self.take:
+            self.kept[site] = heads
+            return mix(heads, context)
+        source = self.kept[site]
+        return mix(heads._replace(k=source.k, v=source.v) if self.take == "keys-values" else source._replace(v=heads.v), context)
+
+
+@pytest.mark.parametrize("take", ["keys-values", "queries-keys"])
+def test_attention_from_the_source_is_the_one_by_hand(take: Any) -> None:
+    """In one step, which gives back the prediction: asked for one thing, with heads that were asked for another."""
     case = CASES["translation"]
-    generator, clean = case.generator(), GRID.encode(FIELDS)["tokens"].values
+    generator = RowGenerator(case.generator().denoiser, Sampling(steps=1, solver=DDIM()), noised=False)
+    denoiser, clean = generator.denoiser, GRID.encode(FIELDS)
+    editor = Translate(source={"label": 0}, attention=AttentionFrom(take=take))
+    made = edited(generator, editor, GRID, list(FIELDS), [0, 1, 2], {"label": 1})
+    there = generator.invert(clean, [{"label": 0}] * 3).state
+    state = there.with_time({"tokens": torch.full_like(there["tokens"].time, denoiser.path("tokens").start("velocity"))})
+    source = Taking()
+    denoiser(state, denoiser.conditions([{"label": 0}] * 3), source)
+    asked = denoiser.conditions([{"label": 1}] * 3)
+    expected, alone = denoiser(state, asked, Taking(take, source.kept))["tokens"], denoiser(state, asked)["tokens"]
+    mask = clean["tokens"].mask[..., None]
+    torch.testing.assert_close(made["tokens"].values, expected * mask, atol=1e-5, rtol=0)
+    assert (expected - alone).abs().max() > 1e-3, "it does something"
 
-    def apart(attention: AttentionFrom | None) -> float:
-        editor = Translate(source={"label": 0}, attention=attention)
-        return float((edited(generator, editor, GRID, list(FIELDS), [0, 1, 2], {"label": 1})["tokens"].values - clean).abs().mean())
 
-    none, never = apart(None), apart(AttentionFrom(first=9))
-    assert never == pytest.approx(none, abs=1e-4), "where nothing is taken it is a plain translation"
-    assert apart(AttentionFrom()) != pytest.approx(none, abs=1e-4)
-    assert apart(AttentionFrom(take="queries-keys")) != pytest.approx(none, abs=1e-4)
+def test_attention_that_is_never_taken_is_a_plain_translation() -> None:
+    case = CASES["translation"]
+    generator = case.generator()
+    never, plain = (
+        edited(generator, Translate(source={"label": 0}, attention=attention), GRID, list(FIELDS), [0, 1, 2], {"label": 1})["tokens"].values
+        for attention in (AttentionFrom(first=1001), None)
+    )
+    torch.testing.assert_close(never, plain, atol=1e-5, rtol=0)
 
 
 def test_the_source_is_seen_where_it_was() -> None:
@@ -345,6 +413,13 @@ def test_an_interpolation_needs_two_alike(given: list[torch.Tensor], seeds: list
         edited(NONE.generator(), Interpolate(), GRID, given, seeds, {})
 
 
+def test_noise_is_not_found_by_a_denoiser_that_goes_by_what_it_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = NONE.generator()
+    monkeypatch.setattr(type(generator.denoiser), "self_conditioned", True)
+    with pytest.raises(ValueError, match="'noise-space' asks about single noisy copies: a self-conditioned denoiser goes by what it said"):
+        edited(generator, NoiseSpace(), GRID, list(FIELDS), [0], {})
+
+
 def test_noise_is_recorded_along_falling_times_only() -> None:
     generator = RowGenerator(NONE.generator().denoiser, Sampling(schedule=Restart()), noised=False)
     with pytest.raises(ValueError, match="'noise-space' needs a schedule that falls, of all tokens together: 'restart' does not"):
@@ -413,7 +488,7 @@ def test_principal_directions_are_the_svd_of_what_tokens_are() -> None:
     for direction in found.double():
         unit = direction / direction.norm()
         torch.testing.assert_close(covariance @ unit, direction.norm() ** 2 * unit, atol=1e-6, rtol=1e-3)
-    with pytest.raises(ValueError, match="there is no block 7 to look at: this backbone has 2 blocks"):
+    with pytest.raises(ValueError, match="there is no block 7 to read: the backbone 'DiTNetwork' names 2"):
         directions.inside(generator.denoiser, clean, asked, 0.5, block=7)
 
 

@@ -126,26 +126,26 @@ def test_all_that_does_not_suit_is_said_at_once(oracle: MixtureOracle) -> None:
 
 
 def test_samples_of_a_discrete_oracle_have_its_distribution() -> None:
-    """Atoms with known probabilities: the total variation of 2,000 samples is within what chance allows."""
+    """Atoms with known probabilities: the total variation of 1,500 samples is within what chance allows."""
     atoms = torch.eye(4)[:, None, :] * 2
     weights = torch.tensor([0.1, 0.2, 0.3, 0.4])
     oracle = MixtureOracle.atoms(Cosine(), atoms, weights)
-    state, _ = sample(oracle, Request(oracle.layout(range(2000)), oracle.conditions([{}] * 2000), Sampling(steps=60)), rows=2000)
+    state, _ = sample(oracle, Request(oracle.layout(range(1500)), oracle.conditions([{}] * 1500), Sampling(steps=40)), rows=1500)
     values = state["tokens"].values
     nearest = torch.cdist(values.flatten(1), atoms.flatten(1)).argmin(1)
     torch.testing.assert_close(values, atoms[nearest], atol=1e-2, rtol=0)
-    variation = 0.5 * (torch.bincount(nearest, minlength=4) / 2000 - weights).abs().sum()
+    variation = 0.5 * (torch.bincount(nearest, minlength=4) / 1500 - weights).abs().sum()
     assert variation < 0.05
 
 
 class Weaker(Guidance, kind="weaker"):
     """Away from another denoiser's prediction (as autoguidance, Karras et al. 2024, 2406.02507), for the test."""
 
-    def models(self) -> tuple[str, ...]:
+    def denoisers(self) -> tuple[str, ...]:
         return ("weak",)
 
     def plan(self, moment: Moment) -> list[Branch]:
-        return [Branch("asked"), Branch("weak", model="weak")]
+        return [Branch("asked"), Branch("weak", denoiser="weak")]
 
     def combine(self, predictions: Mapping[str, torch.Tensor], here: Here) -> torch.Tensor:
         return predictions["asked"] + 0.5 * (predictions["asked"] - predictions["weak"])

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from anylatent.generation import RowGenerator
+from anylatent.known import Known
 from anylatent.paths import Rectified
 from anylatent.sampling import Sampling
+from anylatent.solvers.ddim import DDIM
 from anylatent.solvers.dpmpp import DPMpp2M
 from anylatent.state import State
 from anylatent.testing.oracles import MixtureOracle
@@ -89,3 +91,39 @@ def test_an_interrupted_call_leaves_nothing_behind(monkeypatch: pytest.MonkeyPat
     assert len(made.engine) == 0
     state = made(layout(made, 4), ASKED[:1])
     torch.testing.assert_close(state["tokens"].values[0], alone(4, ASKED[0]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("known", "message"),
+    [
+        ({"begun": {"sound": torch.zeros(2, 5, 2)}}, r"`Known\.begun` names the streams \['sound'\]: the denoiser has \['tokens'\]"),
+        ({"measured": {"sound": {"y": torch.zeros(2, 1)}}}, r"`Known\.measured` names the streams \['sound'\]"),
+        ({"memory": {"sound": {}}}, r"`Known\.memory` names the streams \['sound'\]"),
+        ({"begun": {"tokens": torch.zeros(2, 4, 2)}}, r"'tokens' has the shape \(2, 4, 2\): the request's tokens have \(2, 5, 2\)"),
+        ({"prior": {"tokens": torch.zeros(3, 5, 2)}}, r"`Known\.prior` of stream 'tokens' has 3 rows: the request has 2"),
+        ({"measured": {"tokens": {"y": torch.zeros(1, 5, 2)}}}, r"of stream 'tokens', 'y', has 1 rows: the request has 2"),
+        ({"recorded": {"tokens": torch.zeros(2, 3, 5, 2)}}, r"`Known\.recorded` of stream 'tokens' has the noise of 3 steps: .* makes 4"),
+    ],
+)
+def test_what_is_not_known_of_these_rows_is_refused(known: dict[str, Any], message: str) -> None:
+    made = generator()
+    with pytest.raises(ValueError, match=message):
+        made(layout(made, 0, 1), ASKED[:2], known=Known(**known))
+    assert len(made.engine) == 0
+
+
+def test_receipts_begin_with_what_was_spent_before() -> None:
+    made = generator()
+    known = Known(spent={"engine": {"network_calls": torch.tensor([3.0, 0.0]), "inversion_calls": torch.tensor([3.0, 0.0])}})
+    finished = sorted(made.stream(layout(made, 0, 1), ASKED[:2], known=known), key=lambda done: done.row)
+    counts = [done.receipts["engine"] for done in finished]
+    assert [row["network_calls"] for row in counts] == [7, 4]
+    assert [row.get("inversion_calls", 0) for row in counts] == [3, 0]
+
+
+def test_an_inversion_says_what_it_cost() -> None:
+    made = generator(solver=DDIM())
+    spent = made.invert(layout(made, 0, 1), ASKED[:2]).spent["engine"]
+    assert {name: count.tolist() for name, count in spent.items()} == {
+        "network_calls": [4, 4], "inversion_calls": [4, 4], "tokens": [20, 20],
+    }  # fmt: skip

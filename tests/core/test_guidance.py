@@ -1,3 +1,6 @@
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -72,59 +75,79 @@ def test_an_interval_must_increase_within_0_and_1(interval: tuple[float, float])
         ClassifierFree(interval=interval)
 
 
-class TestWithoutStreams:
-    """Of two streams; a denoiser whose weights do something."""
+class TwoStreams(Denoiser):
+    """A denoiser of two streams whose weights do something; it counts the rows that it is asked of."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        specs = (StreamSpec(name="tokens", width=3), StreamSpec(name="b", width=2))
+        backbone = DiTConfig(depth=1, width=32, heads=2).build(specs, False)
+        super().__init__(backbone, Conditions(32, {}), {spec.name: Corruption(Cosine(), "velocity") for spec in specs})
+        shaken(self, size=0.1)
+        self.eval().requires_grad_(False)
+        self.calls = 0
+
+    def layout(self, seeds: Sequence[int]) -> State:
+        """Rows of 4 tokens; of the other stream the second of 2 is given in every other row."""
+        rows = len(seeds)
+        state = State.of({"tokens": Stream.of(torch.zeros(rows, 4, 3)), "b": Stream.of(torch.ones(rows, 2, 2))}, seeds)
+        return state.with_kept("b", torch.tensor([[False, seed % 2 == 0] for seed in seeds]))
+
+    def forward(self, state: State, *rest: Any) -> dict[str, torch.Tensor]:
+        self.calls += len(state)
+        return super().forward(state, *rest)
+
+
+class TestWithoutStreams(GuidanceContract):
+    """Of two streams: away from what is made without the other."""
 
     @pytest.fixture(scope="class")
     @classmethod
-    def denoiser(cls) -> Denoiser:
-        torch.manual_seed(0)
-        specs = (StreamSpec(name="a", width=3), StreamSpec(name="b", width=2))
-        backbone = DiTConfig(depth=1, width=32, heads=2).build(specs, False)
-        denoiser = Denoiser(backbone, Conditions(32, {}), {spec.name: Corruption(Cosine(), "velocity") for spec in specs})
-        shaken(denoiser, size=0.1)
-        return denoiser.eval().requires_grad_(False)
+    def denoiser(cls) -> TwoStreams:
+        return TwoStreams()
 
-    def _request(self, denoiser: Denoiser, guidance: Guidance, rows: list[int]) -> Request:
-        state = State.of({"a": Stream.of(torch.zeros(3, 4, 3)), "b": Stream.of(torch.ones(3, 2, 2))}, [4, 5, 6])
-        state = state.with_kept("b", torch.tensor([[True], [False], [True]]).expand(3, 2)).select(rows)
-        return Request(state, denoiser.conditions.null(len(rows)), Sampling(steps=5, solver=DDIM(), guidance=guidance))
+    @pytest.fixture(scope="class")
+    @classmethod
+    def guidance(cls) -> Guidance:
+        return WithoutStreams(scale=3, absent=("b",))
 
-    def test_neutral_is_exact_and_rows_are_alone_together(self, denoiser: Denoiser) -> None:
-        plain, unguided = sample(denoiser, self._request(denoiser, Unguided(), [0, 1, 2]))
-        neutral, same = sample(denoiser, self._request(denoiser, WithoutStreams(scale=1, absent=("b",)), [0, 1, 2]))
-        assert torch.equal(plain["a"].values, neutral["a"].values)
-        assert same["engine"].counts == unguided["engine"].counts
-        guided, twice = sample(denoiser, self._request(denoiser, WithoutStreams(scale=3, absent=("b",)), [0, 1, 2]))
-        assert twice["engine"].counts["network_calls"] == 2 * unguided["engine"].counts["network_calls"]
-        assert (guided["a"].values - plain["a"].values).abs().amax((1, 2)).min() > 1e-4
-        assert torch.equal(guided["b"].values[0], plain["b"].values[0]), "a given stream stays"
-        for row in range(3):
-            alone, _ = sample(denoiser, self._request(denoiser, WithoutStreams(scale=3, absent=("b",)), [row]))
-            torch.testing.assert_close(alone["a"].values[0], guided["a"].values[row], atol=1e-5, rtol=0)
+    @pytest.fixture(scope="class")
+    @classmethod
+    def neutral(cls) -> Guidance:
+        return WithoutStreams(scale=1, absent=("b",))
 
-    def test_it_is_the_rule_by_hand(self, denoiser: Denoiser) -> None:
+    def _one(self, denoiser: TwoStreams, guidance: Guidance) -> Request:
+        state = denoiser.layout([4])
+        state = state.with_kept("b", torch.ones(1, 2, dtype=torch.bool))
+        return Request(state, denoiser.conditions.null(1), Sampling(steps=5, solver=DDIM(), guidance=guidance))
+
+    def test_the_absent_stream_itself_is_as_asked(self, denoiser: TwoStreams) -> None:
+        plain, guided = (sample(denoiser, self._one(denoiser, each))[0] for each in (Unguided(), WithoutStreams(scale=3, absent=("b",))))
+        assert torch.equal(guided["b"].values, plain["b"].values), "a given stream stays"
+        assert (guided["tokens"].values - plain["tokens"].values).abs().max() > 1e-4
+
+    def test_it_is_the_rule_by_hand(self, denoiser: TwoStreams) -> None:
         """DDIM's steps with two questions each: as asked, and with the given stream's prior at time 1."""
-        request = self._request(denoiser, WithoutStreams(scale=2.5, absent=("b",)), [0])
+        request = self._one(denoiser, WithoutStreams(scale=2.5, absent=("b",)))
         made, _ = sample(denoiser, request)
         path, state, none = Cosine(), request.state, denoiser.conditions.null(1)
         prior = path.corrupt(torch.zeros(1, 2, 2), state.noise("b", -1, 0), torch.ones(1, 1, 1))
         times = Sampling(steps=5).schedule.times(5, path, path.start("velocity"))
-        x = path.corrupt(torch.zeros(1, 4, 3), state.noise("a", -1, 0), times[0].float().view(1, 1, 1))
+        x = path.corrupt(torch.zeros(1, 4, 3), state.noise("tokens", -1, 0), times[0].float().view(1, 1, 1))
         for t, s in zip(times[:-1].float(), times[1:].float()):
-            at = state.with_values({"a": x}).with_time({"a": t.expand(1, 4), "b": torch.zeros(1, 2)})
+            at = state.with_values({"tokens": x}).with_time({"tokens": t.expand(1, 4), "b": torch.zeros(1, 2)})
             gone = at.with_kept("b", torch.zeros(1, 2, dtype=torch.bool)).with_values({"b": prior}).with_time({"b": torch.ones(1, 2)})
-            asked, without = denoiser(at, none)["a"], denoiser(gone, none)["a"]
+            asked, without = denoiser(at, none)["tokens"], denoiser(gone, none)["tokens"]
             data = without + 2.5 * (asked - without)
             if s == 0:
                 x = data
             else:
                 noise = path.to_noise(data, x, t.view(1, 1, 1))
                 x = path.corrupt(data, noise, s.view(1, 1, 1))
-        torch.testing.assert_close(made["a"].values, x, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(made["tokens"].values, x, atol=1e-4, rtol=1e-4)
 
-    def test_streams_that_are_not_there_are_refused(self, denoiser: Denoiser) -> None:
-        with pytest.raises(ValueError, match=r"names the streams \['c'\]: the tokenizer makes \['a', 'b'\]"):
-            sample(denoiser, self._request(denoiser, WithoutStreams(absent=("c",)), [0]))
+    def test_streams_that_are_not_there_are_refused(self, denoiser: TwoStreams) -> None:
+        with pytest.raises(ValueError, match=r"names the streams \['c'\]: the tokenizer makes \['b', 'tokens'\]"):
+            sample(denoiser, self._one(denoiser, WithoutStreams(absent=("c",))))
         with pytest.raises(ValueError, match="leaves no stream to guide"):
-            sample(denoiser, self._request(denoiser, WithoutStreams(absent=("a", "b")), [0]))
+            sample(denoiser, self._one(denoiser, WithoutStreams(absent=("tokens", "b"))))

@@ -138,6 +138,7 @@ class TestMixtures(GuidanceContract):
             (Compose(entries=(Entry(), Entry(ask={"component": 1}, weight=0.5), Entry(without=("part",), weight=-1))), "one"),
             (Compose(entries=(Entry(), Entry(model="weaker")), rule="mean", inner=ClassifierFree()), "one"),
             (Compose(entries=(Entry(ask={"component": 1}), Entry(ask={"component": 2}, weight=0.5)), rule="mixture"), "one"),
+            (Compose(entries=(Entry(ask={"component": 1}), Entry(ask={"component": 2}, weight=0.5)), rule="equal"), "one"),
             (
                 Regions(
                     regions=(Region(where=(SPAN,), ask={"component": 1}),),
@@ -155,7 +156,7 @@ class TestMixtures(GuidanceContract):
                 "whole",
             ),
         ],
-        ids=["chain", "apart", "without", "product", "mean", "mixture", "regions", "windows", "windows-regions"],
+        ids=["chain", "apart", "without", "product", "mean", "mixture", "equal", "regions", "windows", "windows-regions"],
     )
     @classmethod
     def both(cls, request: pytest.FixtureRequest) -> tuple[Any, str]:

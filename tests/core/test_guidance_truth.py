@@ -12,7 +12,7 @@ from anylatent.denoiser import Corruption, Denoiser
 from anylatent.denoiser_config import DiTConfig
 from anylatent.engine import Engine, Request
 from anylatent.generation import RowGenerator, gathered
-from anylatent.guidance.base import Guidance
+from anylatent.guidance.base import Branch, Guidance
 from anylatent.guidance.classifier_free import ClassifierFree
 from anylatent.guidance.compose import Compose, Entry
 from anylatent.guidance.densities import followed, remembered
@@ -21,6 +21,7 @@ from anylatent.guidance.per_condition import ConditionScale, PerCondition
 from anylatent.guidance.perturbed import Perturbed
 from anylatent.guidance.plus_plus import PlusPlus
 from anylatent.guidance.regions import Region, Regions, Span
+from anylatent.guidance.rules.linear import LinearRule
 from anylatent.guidance.rules.projected import Projected
 from anylatent.guidance.rules.rescaled import Rescaled
 from anylatent.guidance.rules.tangential import Tangential
@@ -29,10 +30,10 @@ from anylatent.guidance.self_attention import SelfAttention
 from anylatent.guidance.sum import Sum
 from anylatent.guidance.timed import Annealing
 from anylatent.guidance.windows import Window, Windows
-from anylatent.hooks.blur import blurred
 from anylatent.hooks.perturb_attention import PerturbAttention
 from anylatent.hooks.skip_blocks import SkipBlocks
 from anylatent.moment import Moment
+from anylatent.nn.blur import blurred
 from anylatent.nn.sites import Context, Heads, Mix, Site, Sites
 from anylatent.paths.cosine import Cosine
 from anylatent.paths.rectified import Rectified
@@ -241,8 +242,12 @@ def test_tangential_is_the_peers_on_velocities() -> None:
 
 @pytest.mark.parametrize("rule", [Rescaled(share=0), Tangential(damping=0), Projected(parallel=1, momentum=0)], ids=lambda rule: rule.kind)
 def test_a_neutral_rule_is_the_linear_one(rule: Any) -> None:
+    """Bit for bit; and its settings are those that it declares."""
     x, asked, weak = predictions()
-    torch.testing.assert_close(rule.extend(asked, weak, SCALE, here_at(Cosine(), x, TIME)), weak + 3.5 * (asked - weak))
+    here = here_at(Cosine(), x, TIME)
+    assert torch.equal(rule.extend(asked, weak, SCALE, here), LinearRule().extend(asked, weak, SCALE, here))
+    assert rule.neutral is not None
+    assert rule == type(rule)(**rule.neutral)
 
 
 @pytest.mark.parametrize("rule", [Rescaled(), Tangential(), Projected(norm=0.2, momentum=0), ZeroStar()], ids=lambda rule: rule.kind)
@@ -355,6 +360,25 @@ def test_a_perturbed_prediction_is_the_one_by_hand(hook: Any, own: Own) -> None:
     asked, weak = denoiser(state, null)["tokens"], denoiser(state, null, own)["tokens"]
     assert (asked - weak).abs().max() > 1e-3
     torch.testing.assert_close(found, weak + 2.5 * (asked - weak), atol=1e-5, rtol=1e-4)
+
+
+class Skipping(Guidance, kind="test-skipping"):
+    """What is said without a block, in place of what is asked."""
+
+    def hooks(self) -> tuple[SkipBlocks, ...]:
+        return (SkipBlocks(blocks=(1,)),)
+
+    def plan(self, moment: Moment) -> list[Branch]:
+        return [Branch("asked", hooks=self.hooks())]
+
+
+def test_terms_of_a_sum_do_not_hear_each_others_hooks() -> None:
+    """asked + (skipped - asked) + 0.5 (skipped - asked): the first term's hook is in its own question only."""
+    denoiser, x = GuidedTransformer(), torch.randn(1, 4, 3, generator=torch.Generator().manual_seed(0))
+    found, state = once(denoiser, Sum(terms=(Skipping(), Perturbed(hook=SkipBlocks(blocks=(1,)), scale=0.5))), x)
+    none = denoiser.conditions.null(1)
+    asked, skipped = denoiser(state, none)["tokens"], denoiser(state, none, Own("skip"))["tokens"]
+    torch.testing.assert_close(found, asked + 1.5 * (skipped - asked), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("threshold", [1.0, 0.0], ids=["attended", "all"])
@@ -480,7 +504,7 @@ def test_streams_on_one_axis_are_cut_alike_and_others_are_seen_by_all_windows() 
             "'compose' cannot have 'sum' inside, which asks in rounds",
         ),
         (lambda: Compose(entries=(Entry(),), inner=Compose(entries=(Entry(),))), "cannot have another 'compose' inside"),
-        (lambda: Compose(entries=(Entry(weight=-1), Entry()), rule="mean"), "a mean counts every entry: expected weights above 0"),
+        (lambda: Compose(entries=(Entry(weight=-1), Entry()), rule="mean"), "the rule 'mean' counts every entry: expected weights above 0"),
         (
             lambda: scaled("chain", 1, 1).model_copy() and PerCondition(scales=(ConditionScale(condition="x", scale=1),) * 2),
             "expected each once",

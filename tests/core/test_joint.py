@@ -20,6 +20,7 @@ from anylatent.data import Dataset, DatasetConfig, Record, Split
 from anylatent.denoiser import Corruption, Denoiser
 from anylatent.denoiser_config import DiTConfig
 from anylatent.engine import Request, sample
+from anylatent.files import read_json
 from anylatent.generation import RowGenerator
 from anylatent.joint import sheets
 from anylatent.joint.data import ConditionData, JointData
@@ -38,7 +39,7 @@ from anylatent.sampling import Sampling
 from anylatent.solvers.ddim import DDIM
 from anylatent.solvers.dpmpp import DPMpp2M
 from anylatent.solvers.heun import Heun
-from anylatent.spec import StreamSpec
+from anylatent.spec import AxisSpec, StreamSpec
 from anylatent.state import State, Stream
 from anylatent.testing import (
     DatasetCase,
@@ -55,6 +56,9 @@ from anylatent.testing import (
 from anylatent.testing.backbones import shaken
 from anylatent.testing.metrics import Listed
 from anylatent.tokenizers.grid import GridConfig
+
+FAST, SLOW = (AxisSpec(name="t", unit="s", step=step) for step in (0.1, 0.25))
+DEEP = AxisSpec(name="z", unit="m")
 
 
 class Ringing(Toy, kind="ring"):
@@ -134,7 +138,11 @@ class TestGivenParts(EditorContract):
     def case(cls, request: pytest.FixtureRequest) -> EditorCase:
         built = CONFIG.build(SAMPLES[0], AXES)
         built.fit(SAMPLES)
-        refused = [GivenParts(given=("wave", "label")), GivenParts(given=("sound",)), GivenParts(given=("wave",), absent=("label",))]
+        refused = [
+            (GivenParts(given=("wave", "label")), r"nothing is left to make: given \['wave', 'label'\]"),
+            (GivenParts(given=("sound",)), r"there is no part or stream 'sound': the tokens have \['wave', 'label'\]"),
+            (GivenParts(given=("wave",), absent=("label",)), r"nothing is left to make: given \['wave'\], absent \['label'\]"),
+        ]
         return EditorCase(GivenParts(given=(request.param,)), built, SAMPLES[:3], refused=refused)
 
 
@@ -605,9 +613,8 @@ def test_one_run_gives_joint_marginal_and_conditionals(tmp_path: Path) -> None:
     assert [each["label"] for each in marginal.samples] == [None] * 3
     files = run.save_samples(marginal, tmp_path / "marginal")
     assert {"sheet.png", "samples.json", "0000"} <= {file.name for file in files}
-    measures = run.evaluate(joint)
-    assert measures[0].name == "given wave: label as asked"
-    assert measures[0].n == 8
+    judged = read_json(run.folder / "evaluation.json")[0]
+    assert (judged["name"], judged["n"]) == ("given wave: label as asked", 8)
 
 
 # --- features of any modality's tokens --------------------------------------------------------------------------------
@@ -627,3 +634,19 @@ def test_token_features_are_of_any_size_and_refused_samples_stand_at_zero() -> N
     assert TokenFeatures().fingerprint(evidence) == built.fingerprint()
     with pytest.raises(ValueError, match="features 'tokens' need the run's tokenizer"):
         TokenFeatures().compute(waves, _evidence())
+
+
+def test_parts_that_share_an_axis_are_made_equally_long() -> None:
+    """In its unit, whatever a step is to each; other axes and parts are as training saw them."""
+    config = JointConfig(parts={"fast": GridConfig(patch=(2,)), "slow": GridConfig(patch=(1, 2)), "label": LabelConfig()})
+    example = {"fast": torch.rand(6, 1), "slow": torch.rand(2, 4, 3), "label": 1}
+    tokenizer = config.build(example, {"fast": (FAST,), "slow": (SLOW, DEEP)})
+    tokenizer.fit([example])
+    assert tokenizer.size_axes == (FAST,)
+    states = {size: tokenizer.layout(torch.arange(2), size=size) for size in (None, 10, 12)}
+    counts = {size: [int(stream.mask[0].sum()) for stream in state.streams.values()] for size, state in states.items()}
+    assert counts == {None: [3, 2 * 2, 1], 10: [5, 4 * 2, 1], 12: [6, 5 * 2, 1]}, "1 s is 4 slow cells, 1.2 s are 5"
+    backwards = JointConfig(parts={"slow": GridConfig(patch=(1, 2)), "fast": GridConfig(patch=(2,))})
+    other = backwards.build({part: example[part] for part in ("slow", "fast")}, {"fast": (FAST,), "slow": (SLOW, DEEP)})
+    with pytest.raises(ValueError, match=r"part 'fast': size 3: expected a number of axis 't', a multiple of 2, given 3"):
+        other.layout(torch.arange(2), size=(1, 8))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,9 +10,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from toys import Toy, Waves
 
+from anylatent.conditioners.base import Conditions
+from anylatent.conditioners.standard import ClassConfig
 from anylatent.data import DatasetConfig
-from anylatent.metrics.base import Evidence, Features, Measure, TooFewSamples
+from anylatent.denoiser import Corruption, Denoiser
+from anylatent.denoiser_config import DiTConfig
+from anylatent.generation import RowGenerator
+from anylatent.metrics.base import Evidence, Features, Measure, Metric, TooFewSamples
+from anylatent.metrics.denoiser_knows import DiffusionClassifier, LikelihoodMetric, Probe
 from anylatent.metrics.distinct import Distinct
 from anylatent.metrics.flat import Flat
 from anylatent.metrics.frechet import Frechet, frechet_distance
@@ -20,7 +28,12 @@ from anylatent.metrics.neighbours import BLOCK_NUMBERS, nearest
 from anylatent.metrics.precision_recall import DensityCoverage, PrecisionRecall, covered
 from anylatent.metrics.reference import compare
 from anylatent.modality import Modality
+from anylatent.paths.rectified import Rectified
+from anylatent.sampling import Sampling
+from anylatent.testing.backbones import shaken
 from anylatent.testing.metrics import Listed, MetricCase, MetricContract
+from anylatent.testing.tokenizers import TokenizerCase
+from anylatent.tokenizers.grid import GridConfig
 
 
 class NoData(DatasetConfig, kind="test-none"):
@@ -287,3 +300,54 @@ def test_generated_samples_beyond_half_of_the_real_ones_are_not_judged():
     assert "30 samples (of 100: as many as half of the 60 real ones) against 30 real ones" in sets.note
     pool = {tuple(x.tolist()) for x in torch.cat((points(40), points(20))).float().double()}
     assert {tuple(x.tolist()) for x in torch.cat((sets.probe, sets.reference))} == pool
+
+
+# -------------------------------------------------------------------------------------- what a denoiser knows of held-out samples
+
+
+def _known_by_a_denoiser(train: int = 24, test: int = 8) -> Evidence:
+    """Waves of four labels, and a small denoiser of them whose weights do something."""
+    data = Waves(count=64)
+    splits = [[data.build(split)[i] for i in range(count)] for split, count in (("train", train), ("test", test))]
+    samples = [record.sample for record in splits[0]]
+    tokenizer = TokenizerCase(GridConfig(patch=(2,)), samples, Toy.axes).fitted()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        backbone = DiTConfig(depth=1, width=32, heads=2).build(tokenizer.specs, cross=False)
+        conditions = Conditions(32, {"label": ClassConfig().build(32, [0, 1, 2, 3])})
+    denoiser = Denoiser(backbone, conditions, {spec.name: Corruption(Rectified(), "velocity") for spec in tokenizer.specs})
+    shaken(denoiser, size=0.1)
+    model = RowGenerator(denoiser.eval().requires_grad_(False), Sampling(), noised=False)
+    asked = [dict(record.conditions) for record in splits[0]]
+    return Evidence(Toy(data=data), samples, asked, Listed(splits[0]), Listed(splits[1]), tokenizer, model=model)
+
+
+KNOWING = [LikelihoodMetric(steps=2), DiffusionClassifier(condition="label", draws=2), Probe(condition="label")]
+
+
+class TestWhatADenoiserKnows(MetricContract):
+    @pytest.fixture(scope="class", params=KNOWING, ids=lambda metric: metric.kind)
+    @classmethod
+    def case(cls, request: pytest.FixtureRequest) -> MetricCase:
+        return MetricCase(request.param, _known_by_a_denoiser())
+
+    def test_too_few_samples_are_refused(self, case: MetricCase) -> None:
+        """It judges the data's samples, however many were made."""
+        few = _known_by_a_denoiser(test=1)
+        with pytest.raises(TooFewSamples, match=f"{case.metric.kind} needs at least 2 samples, given 1: it judges those of the data"):
+            case.metric.compute(few)
+
+    def test_it_needs_the_runs_denoiser(self, case: MetricCase) -> None:
+        with pytest.raises(ValueError, match=rf"metric '{case.metric.kind}' asks the run's denoiser: judge by Run\.evaluate"):
+            case.metric.compute(replace(case.evidence, model=None))
+
+
+@pytest.mark.parametrize("metric", [DiffusionClassifier(condition="colour"), Probe(condition="colour")], ids=lambda metric: metric.kind)
+def test_a_class_that_no_sample_has_is_refused(metric: Metric) -> None:
+    with pytest.raises(ValueError, match=rf"metric '{metric.kind}': condition 'colour' has 0 values among \d+ samples, expected 2 or more"):
+        metric.compute(_known_by_a_denoiser())
+
+
+def test_a_probe_of_a_block_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ValueError, match="there is no block 3 to read: the backbone 'DiTNetwork' names 1"):
+        Probe(condition="label", block=3).compute(_known_by_a_denoiser())

@@ -38,6 +38,7 @@ from anylatent.objective import (
 )
 from anylatent.objective.coupling import assignment
 from anylatent.paths import EDM, Bridge, Cosine, LinearBeta, Path, Rectified
+from anylatent.paths.discrete import Masked
 from anylatent.spec import AxisSpec, StreamSpec
 from anylatent.state import State, Stream
 from anylatent.testing.backbones import random_state, shaken, two_stream_specs
@@ -387,3 +388,22 @@ def test_what_does_not_suit_is_refused() -> None:
     assert both.refusals((a, b)) == []
     assert Objective(path=Jump(), times=UniformTimes()).refusals((a,)) == ["path 'jump' of stream 'a' predicts data, given 'velocity'"]
     assert "coupling 'nearest' measures distances" in Objective(path=Jump(), prediction="data", coupling=Nearest()).refusals((a,))[0]
+
+
+def test_a_loss_that_a_discrete_path_does_not_listen_to_is_refused() -> None:
+    """It has its own; of several streams the common error is the others'."""
+    words = StreamSpec(name="words", width=4, kind="categorical", prior="mask")
+    field = StreamSpec(name="field", width=2)
+    said = {"path": Masked(), "prediction": "logits", "times": UniformTimes()}
+    assert Objective(**said).refusals((words,)) == []
+    (refusal,) = Objective(**said, error=Robust()).refusals((words,))
+    assert refusal == (
+        "path 'masked' of stream 'words' has a loss of its own and no use for the error 'robust': leave it out, and choose the path's "
+        "`weighting` (bound or even)"
+    )
+    own = StreamObjective(**said)
+    assert Objective(error=Robust(), streams={"words": own}).refusals((words, field)) == []
+    deaf = own.model_copy(update={"error": Robust()})
+    assert "no use for the error 'robust'" in Objective(streams={"words": deaf}).refusals((words, field))[0]
+    with pytest.raises(ValidationError, match="weighting 'min-snr' needs a Gaussian path, given 'masked'"):
+        Objective(**said, weighting=MinSNR())

@@ -180,7 +180,7 @@ class PairedOracle(Denoiser):
 
 
 CROSSINGS = [
-    (DDIM(), 120, Brownian()), (Ancestral(), 120, Brownian()), (Heun(), 30, Brownian()),
+    (DDIM(), 80, Brownian()), (Ancestral(), 120, Brownian()), (Heun(), 24, Brownian()),
     *((DPMpp2M(), 30, reference) for reference in (Brownian(), EDM(sigma_max=3), LinearBeta(beta_max=6))),
 ]  # fmt: skip
 

@@ -11,14 +11,16 @@ from anylatent.denoiser import Corruption, Denoiser
 from anylatent.denoiser_config import DiTConfig
 from anylatent.nn.sites import Site
 from anylatent.paths import EDM, Cosine, Rectified
-from anylatent.paths.base import GaussianPath
+from anylatent.paths.base import GaussianPath, Path
+from anylatent.paths.discrete import Bernoulli, DiscretePath, Masked, UniformState
 from anylatent.perception.classifier import denoising_errors
 from anylatent.perception.features import correspondences, sample_features, token_features
 from anylatent.perception.likelihood import log_likelihood
 from anylatent.spec import AxisSpec, StreamSpec
 from anylatent.state import State, Stream
 from anylatent.testing.backbones import shaken
-from anylatent.testing.oracles import MixtureOracle
+from anylatent.testing.discrete import DiscreteOracle
+from anylatent.testing.oracles import Label, MixtureOracle
 from anylatent.types import Tensor
 
 MEANS = torch.tensor([[[1.0, -0.5], [0.3, 0.2]], [[-0.8, 0.6], [0.0, -0.4]], [[0.2, 0.9], [-0.7, 0.5]]])
@@ -103,7 +105,7 @@ def test_padding_has_no_likelihood() -> None:
     assert float(alone.numbers) == 3 * 3
 
 
-@pytest.mark.parametrize("path", [Rectified(), EDM()], ids=lambda path: path.kind)
+@pytest.mark.parametrize("path", [Rectified(), pytest.param(EDM(), marks=pytest.mark.slow)], ids=lambda path: path.kind)
 def test_the_diffusion_classifier_is_bayes_rule(path: GaussianPath) -> None:
     """Errors weighted as a likelihood are minus log p(x | component), up to a constant; their lowest is the likeliest component."""
     oracle = MixtureOracle(path, WEIGHTS, MEANS, STDS)
@@ -169,3 +171,91 @@ def test_what_is_not_there_is_refused() -> None:
     with pytest.raises(ValueError, match="there is no block 0 to read"):
         token_features(oracle, _state(oracle, _drawn(1)[0]), [{}], block=0)
     assert Site("block", 1) == ("block", 1)
+
+
+def test_paths_that_neither_way_knows_are_refused_by_name() -> None:
+    class Stepwise(Path, kind="test-stepwise"):
+        pass
+
+    denoiser, state = _network(), _ragged()
+    denoiser.corruptions = {"tokens": Corruption(Stepwise(), "data")}
+    with pytest.raises(ValueError, match=r"stream 'tokens'.* 'test-stepwise'.*likelihood"):
+        log_likelihood(denoiser, state, denoiser.conditions([{}, {}]))
+    with pytest.raises(ValueError, match=r"stream 'tokens'.* 'test-stepwise'.*diffusion classifier"):
+        denoising_errors(denoiser, state, [{}, {}], [{"label": 0}])
+
+
+DISCRETE = [Masked(), Masked(replaced=0.2), UniformState(keeps="cosine"), Bernoulli()]
+
+
+def _finite(path: DiscretePath, repeats: int) -> tuple[DiscreteOracle, State, Tensor]:
+    """A finite set of rows of three tokens in two groups, each row several times, and which each is."""
+    oracle = DiscreteOracle.random(path, tokens=3, width=3, count=6, groups=2)
+    which = torch.arange(6).repeat(repeats)
+    return oracle, oracle.layout(range(len(which))).with_values({"tokens": oracle.set[which]}), which
+
+
+@pytest.mark.parametrize("path", DISCRETE, ids=lambda path: f"{path.kind}-{getattr(path, 'replaced', 0)}")
+def test_the_likelihood_of_discrete_rows_is_exact(path: DiscretePath) -> None:
+    """The bound of a denoiser that is right is the logarithm of the probability: in the mean, to what its draws scatter."""
+    oracle, state, which = _finite(path, 40)
+    rows = oracle.groups[which] == 0
+    for chosen, asked, exact in (
+        (state, {}, oracle.exact().log()[which]),
+        (state.select(rows), {"component": 0}, oracle.exact(0).log()[which[rows]]),
+    ):
+        found = log_likelihood(oracle, chosen, oracle.conditions([asked] * len(exact)), steps=8)
+        off = found.nats - exact
+        assert abs(float(off.mean())) < 3.5 * float(off.std()) / len(off) ** 0.5 < 0.25
+        assert torch.equal(found.numbers, torch.full((len(exact),), 9.0 if path.kind == "bernoulli" else 3.0))
+    alone, together = (log_likelihood(oracle, state.select(index), oracle.conditions([{}] * len(index)), 8) for index in ([5], [4, 5]))
+    torch.testing.assert_close(alone.nats, together.nats[1:])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", DISCRETE, ids=lambda path: f"{path.kind}-{getattr(path, 'replaced', 0)}")
+def test_the_likelihood_of_discrete_rows_is_within_1_percent(path: DiscretePath) -> None:
+    oracle, state, which = _finite(path, 60)
+    found = log_likelihood(oracle, state, oracle.conditions([{}] * 360), steps=160)
+    assert float(found.nats.mean()) == pytest.approx(float(oracle.exact().log()[which].mean()), rel=0.01)
+
+
+def test_the_likelihood_of_discrete_rows_is_of_what_is_not_given() -> None:
+    """p(the others | the given token) = p(row) / p(given)."""
+    oracle, state, which = _finite(Masked(), 60)
+    state = state.with_kept("tokens", torch.tensor([True, False, False]).expand(360, -1))
+    found = log_likelihood(oracle, state, oracle.conditions([{}] * 360), steps=8)
+    alike = (oracle.set[:, None, 0] == oracle.set[None, :, 0]).all(-1).float()
+    exact = (oracle.exact() / (alike @ oracle.exact())).log()[which]
+    off = found.nats - exact
+    assert abs(float(off.mean())) < 3.5 * float(off.std()) / 360**0.5 < 0.1
+    assert torch.equal(found.numbers, torch.full((360,), 2.0))
+
+
+@pytest.mark.parametrize("path", DISCRETE[::2], ids=lambda path: path.kind)
+def test_the_diffusion_classifier_of_discrete_rows_is_bayes_rule(path: DiscretePath) -> None:
+    """Half of the rows in both groups: errors are minus log p(row | group), infinite (nearly) in the group that a row is not in."""
+    oracle = DiscreteOracle.random(path, tokens=3, width=3, count=8)
+    groups = [[0, 1, 2, 3, 4, 5], [2, 3, 4, 5, 6, 7]]
+    oracle.conditions.named["component"] = Label(8, groups)
+    oracle.groups = torch.arange(8)
+    which = torch.arange(2, 6).repeat(30)
+    state = oracle.layout(range(120)).with_values({"tokens": oracle.set[which]})
+    candidates = [{"component": k} for k in range(2)]
+    errors = denoising_errors(oracle, state, [{}] * 120, candidates, draws=32, weight="likelihood")
+    exact = -torch.stack([(oracle.weights / oracle.weights[group].sum()).log()[which] for group in groups], 1)
+    off = (errors - exact).mean(1)
+    assert abs(float(off.mean())) < 3.5 * float(off.std()) / 120**0.5 < 0.13 * float(exact.mean())
+    outside = oracle.layout(range(40)).with_values({"tokens": oracle.set[torch.tensor([0, 1, 6, 7]).repeat(10)]})
+    for weight in ("noise", "likelihood"):
+        found = denoising_errors(oracle, outside, [{}] * 40, candidates, draws=16, weight=weight)
+        assert torch.equal(found.argmin(1), torch.tensor([0, 0, 1, 1]).repeat(10))
+
+
+def test_a_likelihood_of_both_sorts_of_paths_is_refused() -> None:
+    denoiser, state = _network(), _ragged()
+    specs = (*denoiser.specs, StreamSpec(name="words", width=3, kind="categorical", prior="mask"))
+    denoiser.backbone.specs = specs
+    denoiser.corruptions["words"] = Corruption(Masked(), "logits")
+    with pytest.raises(ValueError, match=r"\['words'\] are on discrete paths and \['tokens'\] on Gaussian ones: there is no likelihood"):
+        log_likelihood(denoiser, state, denoiser.conditions([{}, {}]))

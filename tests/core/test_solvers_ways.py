@@ -150,11 +150,25 @@ class TestAdaptive:
             torch.testing.assert_close(alone["tokens"].values[0], together["tokens"].values[row, :size], atol=1e-4, rtol=0)
             assert receipt["engine"].counts["network_calls"] == calls[row]
 
-    def test_its_limit_is_kept(self) -> None:
+    def test_its_limit_is_kept_and_told(self) -> None:
         oracle = _oracle(Rectified())
         _, receipts = sample(oracle, _ask(oracle, Adaptive(tolerance=1e-9, limit=3), rows=1, steps=2))
-        # A step: the first slope, three sub-steps of three calls, and in the last one the prediction.
+        # A step: the first slope, three tries of three calls, of which the last goes the whole way, and in the last step the prediction.
+        # The first two tries are rejected; the second step begins with a size so small that its are not.
         assert receipts["engine"].counts["network_calls"] == 2 * (1 + 3 * 3) + 1
+        assert receipts["adaptive"].rows[0] == {"sub_steps": 4, "rejected": 2, "over_tolerance": 2}
+
+    @pytest.mark.parametrize(("tableau", "stages", "most"), [("bogacki-shampine", 3, 77), ("dormand-prince", 6, 110)])
+    def test_its_receipt_accounts_for_every_call(self, tableau: str, stages: int, most: int) -> None:
+        """Of each row: a slope a step, the stages of each sub-step, made or rejected, and the prediction; in all not many."""
+        oracle = _oracle(EDM(sigma_max=80))
+        solver = Adaptive.model_validate({"tableau": tableau, "tolerance": 0.01})
+        _, receipts = sample(oracle, _ask(oracle, solver, rows=6, steps=1, schedule=Uniform()))
+        for row, counts in receipts["adaptive"].rows.items():
+            assert receipts["engine"].rows[row]["network_calls"] == 1 + stages * (counts["sub_steps"] + counts.get("rejected", 0)) + 1
+            assert receipts["engine"].rows[row]["network_calls"] <= most
+            assert "over_tolerance" not in counts
+        assert 0 < receipts["adaptive"].counts["rejected"] < 0.8 * receipts["adaptive"].counts["sub_steps"]
 
 
 class TestWaysBack:
@@ -167,9 +181,9 @@ class TestWaysBack:
         """Sampled and inverted by the engine, in fp32, from noise and from data: back to 1e-4."""
         denoiser = _transformer(path)
         schedule = Rho(rho=3, ratio_min=0.02, ratio_max=20)
-        request = Request(_rows([6, 6]), denoiser.conditions([{}] * 2), Sampling(steps=12, solver=solver, schedule=schedule))
+        request = Request(_rows([6, 6]), denoiser.conditions([{}] * 2), Sampling(steps=8, solver=solver, schedule=schedule))
         down = _all(denoiser, request)
-        top = path.corrupt(torch.zeros(()), request.state.noise("tokens", -1, 0), schedule.times(12, path)[0].float())
+        top = path.corrupt(torch.zeros(()), request.state.noise("tokens", -1, 0), schedule.times(8, path)[0].float())
         up = _all(denoiser, replace(request, inverted=True, known=_known(down)))
         torch.testing.assert_close(_values(up), top, atol=1e-4, rtol=1e-6)
         data = torch.randn(2, 6, 2, generator=torch.Generator().manual_seed(3))
@@ -178,20 +192,18 @@ class TestWaysBack:
         again = _all(denoiser, replace(request, known=_known(noise)))
         torch.testing.assert_close(_values(again), data, atol=1e-4, rtol=1e-6)
 
-    @pytest.mark.parametrize(
-        ("solver", "path"), [(DDIM(), Cosine()), (DDIM(), EDM()), (Euler(), Rectified()), (Euler(), Cosine())], ids=str
-    )
+    @pytest.mark.parametrize(("solver", "path"), [(DDIM(), EDM()), (Euler(), Rectified())], ids=_kind)
     def test_nearly_with_one_step_solvers(self, solver: Solver, path: GaussianPath) -> None:
-        """From clean samples up and down again: the more steps, the nearer."""
-        oracle = _oracle(path, std=0.5)
+        """From clean samples up and down again: half the error with twice the steps."""
+        oracle = _oracle(path, std=1.0)
         data = oracle.means[[0, 1, 2]] + 0.3
         errors = []
-        for steps in (12, 48):
+        for steps in (24, 48):
             request = _ask(oracle, solver, rows=3, steps=steps)
             noise = _all(oracle, replace(request, state=request.state.with_values({"tokens": data}), inverted=True))
             again = _all(oracle, replace(request, known=_known(noise)))
             errors.append(float((_values(again) - data).abs().max()))
-        assert errors[1] < 0.5 * errors[0]
+        assert 1.8 < errors[0] / errors[1] < 2.2, errors
         assert errors[1] < 0.15
 
     def test_after_new_noise_the_other_copy_is_forgotten(self) -> None:

@@ -29,11 +29,11 @@ def shuffled(sample: torch.Tensor, order: list[int]) -> torch.Tensor:
 
 GRIDS = {
     "one axis": TokenizerCase(
-        GridConfig(patch=(4,)), arrays((8, 2), (12, 2), (8, 2), (20, 2)), axes=(T,), sizes={8: 2, 40: 10},
+        GridConfig(patch=(4,)), arrays((8, 2), (12, 2), (8, 2), (20, 2)), axes=(T,), sizes={8: 2, 40: 10, (12,): 3},
         bad=[torch.zeros(9, 2), torch.zeros(8, 3), torch.zeros(8), torch.zeros(8, 2).double(), torch.full((8, 2), torch.nan), "text"],
     ),
     "two axes": TokenizerCase(
-        GridConfig(patch=(2, 3), stream="cells"), arrays(*[(4, 6, 1)] * 5), axes=(Y, X), sizes={4: 4, 6: 6},
+        GridConfig(patch=(2, 3), stream="cells"), arrays(*[(4, 6, 1)] * 5), axes=(Y, X), sizes={4: 4, 6: 6, (4, 12): 8, (None, 3): 2},
         bad=[torch.zeros(4, 7, 1), torch.zeros(0, 6, 1), torch.zeros(4, 6), torch.zeros(4, 6, 1).int()],
     ),
     "three axes": TokenizerCase(
@@ -209,9 +209,9 @@ def test_numbers_that_are_not_finite_are_named() -> None:
 
 def test_sizes_that_no_sample_has_are_refused() -> None:
     grid = GRIDS["one axis"].fitted()
-    with pytest.raises(ValueError, match=r"size 6: expected a length of axis 't', a multiple of 4 cells"):
+    with pytest.raises(ValueError, match=r"size 6: expected a number of axis 't', a multiple of 4, given 6"):
         grid.layout(torch.arange(2), size=6)
-    with pytest.raises(ValueError, match=r"size -1: expected a number of elements"):
+    with pytest.raises(ValueError, match=r"size -1: expected a number of elements, 1 or more"):
         SETS["plain"].fitted().layout(torch.arange(2), size=-1)
 
 
@@ -305,6 +305,11 @@ def _broken() -> Mapping[str, type[Tokenizer]]:
         def layout(self, seeds, conditions=None, size=None):
             return super().layout(seeds, conditions, None)
 
+    class Astray(SetTokenizer):
+        @property
+        def size_axes(self):
+            return (X,)
+
     class Forgetful(SetTokenizer):
         shift = 0.0
 
@@ -349,6 +354,7 @@ def _broken() -> Mapping[str, type[Tokenizer]]:
         "layouts_are_by_row_seed": Together,
         "layouts_are_as_large_as_samples": Constant,
         "layouts_have_the_size_that_is_asked_for": Deaf,
+        "sizes_are_along_axes_that_tokens_have": Astray,
         "saved_is_loaded": Forgetful,
         "the_fingerprint_is_of_everything": Careless,
         "the_loss_is_by_row": Summed,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anylatent.corrections.base import Correction
+from anylatent.corrections.best_of import BestOf
 from anylatent.editing.base import Editor
 from anylatent.guidance.base import Guidance
 from anylatent.hooks.base import Hook
@@ -30,8 +31,10 @@ def editor(text: str, changes: Sequence[str]) -> Editor:
     return node(Editor, text, "--editor", changes)
 
 
-def changes(solver: str, schedule: str, guidance: str, hooks: Sequence[str], corrections: Sequence[str]) -> dict[str, Any]:
-    """`--solver`, `--schedule`, `--guidance`, `--hook` and `--correction`, where they were given."""
+def changes(
+    solver: str, schedule: str, guidance: str, hooks: Sequence[str], corrections: Sequence[str], best_of: str = ""
+) -> dict[str, Any]:
+    """`--solver`, `--schedule`, `--guidance`, `--hook`, `--correction` and `--best-of`, where they were given."""
     found: dict[str, Any] = {}
     if solver:
         found["solver"] = node(Solver, solver, "--solver")
@@ -41,6 +44,8 @@ def changes(solver: str, schedule: str, guidance: str, hooks: Sequence[str], cor
         found["hooks"] = tuple(node(Hook, text, "--hook") for text in hooks)
     if corrections:
         found["corrections"] = tuple(node(Correction, text, "--correction") for text in corrections)
+    if best_of:
+        found["best_of"] = read(BestOf, best_of, origin="--best-of")
     if guidance:
         whole = f"{{kind: classifier-free, scale: {guidance}}}" if _is_number(guidance) else guidance
         found["guidance"] = node(Guidance, whole, "--guidance")
@@ -82,6 +87,16 @@ def given_samples(run: "Run", files: Sequence[Path], from_data: int) -> list[Any
     if from_data > len(run.test_set):
         raise ValueError(f"--from-data {from_data}: the data set has {len(run.test_set)} held-out samples")
     return [run.test_set[index].sample for index in range(from_data)]
+
+
+def size(text: str) -> tuple[int | None, ...] | None:
+    """`--size 24x64`: a number an axis, '_' for one of which nothing is asked; None if it was not given. Errors: `ValueError`."""
+    if not text:
+        return None
+    parts = text.lower().replace("×", "x").split("x")
+    if not all(part == "_" or part.isdecimal() for part in parts):
+        raise ValueError(f"--size expects whole numbers, one an axis, as in 24x64 (or _x64 for the second alone), given '{text}'")
+    return tuple(None if part == "_" else int(part) for part in parts)
 
 
 def _unknown(name: str, known: Mapping[str, Any]) -> str:

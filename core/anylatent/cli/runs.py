@@ -1,8 +1,9 @@
 """Commands that make, continue, use and judge runs."""
 # ruff: noqa: B006 (typer copies the lists that are defaults)
 
+import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +26,7 @@ SolverText = Annotated[str, typer.Option("--solver", metavar="KIND|{…}", help=
 ScheduleText = Annotated[str, typer.Option("--schedule", metavar="KIND|{…}", help="A schedule's kind, or its node.")]
 HookTexts = Annotated[list[str], typer.Option("--hook", metavar="KIND|{…}", help="A hook's kind, or its node; repeatable.")]
 CorrectionTexts = Annotated[list[str], typer.Option("--correction", metavar="KIND|{…}", help="A correction, or its node; repeatable.")]
+BestOfText = Annotated[str, typer.Option("--best-of", metavar="{…}", help="Search: '{count: 4, energy: {kind: …}}'.")]
 GuidanceText = Annotated[str, typer.Option("--guidance", metavar="SCALE|{…}", help="A scale (classifier-free), or a node: '{kind: …}'.")]
 Weights = Annotated[str, typer.Option(metavar="NAME", help="trained, or ema-0.999.", show_default=False)]
 SampleFolder = Annotated[
@@ -32,15 +34,23 @@ SampleFolder = Annotated[
 ]
 
 
-def run(source: Source, overrides: Overrides = [], out: Out = None) -> None:
+def run(
+    source: Source,
+    overrides: Overrides = [],
+    out: Out = None,
+    again: Annotated[bool, typer.Option("--again", help="Sample, judge and report a finished run once more.")] = False,
+) -> None:
     """Everything a recipe says: train, sample, evaluate, report. Run it again to go on where it stopped."""
     from anylatent.cli.progress import follow, speaks
 
     opened = _opened(source, overrides, out)
     from anylatent.execution import execute
 
-    with _resumable("run", opened.folder):
-        follow(execute(opened))
+    if again or not opened.finished:
+        with _resumable("run", opened.folder):
+            follow(execute(opened))
+    elif speaks():
+        print(f"finished already; for more samples: anylatent sample {opened.folder}; to sample and judge once more: --again")
     if speaks():
         _show_evaluation(opened.folder)
         print(f"report: {opened.folder / 'report.html'}")
@@ -68,10 +78,9 @@ def sample(
     guidance: GuidanceText = "",
     hook: HookTexts = [],
     correction: CorrectionTexts = [],
+    best_of: BestOfText = "",
     weights: Weights = "",
-    size: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Tokens of each sample, where sizes differ.", show_default=False)
-    ] = None,
+    size: Annotated[str, typer.Option(metavar="N|NxM", help="How large: a number an axis (24x64), or one for the first.")] = "",
     out: SampleFolder = None,
 ) -> None:
     """Make samples with a run's weights, as files that people open.
@@ -81,13 +90,14 @@ def sample(
     from anylatent.cli import requests
     from anylatent.cli.progress import watching
 
+    large = requests.size(size)
     opened = _open(folder)
-    target = _new_folder(out, opened.folder / "sampled")
     asked = requests.conditions(opened.recipe, condition)
-    changes = requests.changes(solver, schedule, guidance, hook, correction)
-    with watching() as watch:
-        made = opened.sample(count, asked or None, seed, steps=steps, weights=weights, size=size, watch=watch, **changes)
-    _show_samples(opened, made, target)
+    changes = requests.changes(solver, schedule, guidance, hook, correction, best_of)
+    with _new_folder(out, opened.folder / "sampled") as target:
+        with watching() as watch:
+            made = opened.sample(count, asked or None, seed, steps=steps, weights=weights, size=large, watch=watch, **changes)
+        _show_samples(opened, made, target)
 
 
 def edit(
@@ -107,6 +117,7 @@ def edit(
     guidance: GuidanceText = "",
     hook: HookTexts = [],
     correction: CorrectionTexts = [],
+    best_of: BestOfText = "",
     weights: Weights = "",
     out: SampleFolder = None,
 ) -> None:
@@ -119,14 +130,14 @@ def edit(
 
     node = requests.editor(editor, change)
     opened = _open(folder)
-    target = _new_folder(out, opened.folder / "edited")
     # An editor may bring its own (a fragment, say): then a count says enough, and one that needs samples refuses.
     samples = requests.given_samples(opened, given, from_data) if given or from_data or not count else []
     asked = requests.conditions(opened.recipe, condition)
-    changes = requests.changes(solver, schedule, guidance, hook, correction)
-    with watching() as watch:
-        made = opened.edit(node, samples, count, asked or None, seed, steps=steps, weights=weights, watch=watch, **changes)
-    _show_samples(opened, made, target)
+    changes = requests.changes(solver, schedule, guidance, hook, correction, best_of)
+    with _new_folder(out, opened.folder / "edited") as target:
+        with watching() as watch:
+            made = opened.edit(node, samples, count, asked or None, seed, steps=steps, weights=weights, watch=watch, **changes)
+        _show_samples(opened, made, target)
 
 
 def evaluate(
@@ -193,18 +204,40 @@ def _resumable(command: str, folder: Path) -> Iterator[None]:
         raise Interrupted(f"\nstopped; to go on from the last checkpoint: anylatent {command} {folder}") from None
 
 
-def _new_folder(out: Path | None, beside: Path) -> Path:
-    """`out` if it is free, or the next numbered folder: samples are written as a whole folder, and never over another."""
+@contextmanager
+def _new_folder(out: Path | None, beside: Path) -> Iterator[Path]:
+    """`out` if it is free, or the next numbered folder, made here: of two commands at once each has its own.
+
+    Samples replace it as a whole folder; it goes again if none come.
+    """
     if out is None:
-        return next(path for number in range(1, 10**6) if not (path := beside / f"{number:03d}").exists())
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        folder = next(path for number in itertools.count(1) if _made(path := beside / f"{number:03d}"))
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out {out} exists and is not an empty folder: choose another")
-    return out
+    else:
+        _made(folder := out)
+    try:
+        yield folder
+    except BaseException:
+        with suppress(OSError):  # of a folder that holds something: samples have come
+            folder.rmdir()
+        raise
+
+
+def _made(folder: Path) -> bool:
+    """Whether this call made it."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _show_samples(opened: "Run", made: "Samples", target: Path) -> None:
     from anylatent.cli.text import duration
 
+    if any(target.iterdir()):
+        raise ValueError(f"{target} was filled by another command meanwhile: what it wrote stays; sample again into another folder")
     opened.save_samples(made, target)
     for name, receipt in made.receipts.items():
         counts = ", ".join(f"{what} {amount:g}" for what, amount in receipt.counts.items()) or "nothing"

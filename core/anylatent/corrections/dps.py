@@ -1,17 +1,16 @@
 """Diffusion posterior sampling."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from anylatent.corrections.posterior import Consistent, Observed, covariance, variance
+from anylatent.corrections.posterior import Observed, Scaled, covariance, variance
 from anylatent.lazy import torch
 from anylatent.moment import Here
 from anylatent.types import Float, Tensor
 
 
-class DPS(Consistent, kind="dps"):
+class DPS(Scaled, kind="dps"):
     """Diffusion posterior sampling: the gradient of what a prediction misses, of anything that can be differentiated.
 
     Of |y - A(E[x0 | x_t])|^2 / 2v (Chung et al. 2022, 2209.14687, eq. 15 and 16).
@@ -21,24 +20,23 @@ class DPS(Consistent, kind="dps"):
     (of which it is the same for A A^T = 1): in few steps the only stable one.
     """
 
-    neutral: ClassVar[Mapping[str, Any]] = {"scale": 0}
     any_function: ClassVar[bool] = True
     systems: ClassVar[tuple[str, ...]] = ("DPS (2209.14687)", "MPGD (2311.16424)")
 
-    scale: float = Field(default=1.0, ge=0, description="How much of it is added. 0: nothing.")
     by: Literal["spread", "residual", "noise"] = Field(default="spread", description="What the variance of y is taken to be.")
     through: bool = Field(default=True, description="Differentiate the denoiser; else its Jacobian is taken to be diagonal (as in MPGD).")
 
     @property
     def gradient(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.through
+        return self.through and self.scale != 0
 
     def consistent(self, data: Float[Tensor, "rows tokens width"], observed: Observed, here: Here) -> Tensor:
         with torch.enable_grad():
             x = data.detach().requires_grad_()
             missed = observed.missed(x)
             (score,) = torch.autograd.grad(-missed.square().sum() / 2, x)
-        return data + self.scale * covariance(data, here, score / self._doubt(missed.detach(), observed, here))
+        score = score / self._doubt(missed.detach(), observed, here)
+        return data + self.scale * (covariance(data, here, score) if self.through else variance(here) * score)
 
     def _doubt(self, missed: Tensor, observed: Observed, here: Here) -> Float[Tensor, "rows 1 1"]:
         """The variance of y given x_t, as `by` says."""

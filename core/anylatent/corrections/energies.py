@@ -6,11 +6,16 @@ from pydantic import Field
 
 from anylatent.measurements.base import Code, Layout
 from anylatent.node import Node
+from anylatent.spec import StreamSpec
 from anylatent.types import Float, Tensor
 
 
 class Energy(Node, family="energy"):
     """A number a row that falls as clean tokens come nearer to what is wanted, and can be differentiated."""
+
+    def refuses(self, spec: StreamSpec) -> str | None:
+        """Why it has no value of such a stream, or None."""
+        return None
 
     def value(self, x: Float[Tensor, "rows tokens width"], layout: Layout) -> Float[Tensor, " rows"]:
         """The energy of clean tokens `x`; padding must not matter."""
@@ -22,10 +27,17 @@ class Roughness(Energy, kind="roughness"):
 
     along: str = Field(default="", description="The axis; empty: the stream's first.")
 
+    def refuses(self, spec: StreamSpec) -> str | None:
+        names = [axis.name for axis in spec.axes]
+        if names and self.along in ("", *names):
+            return None
+        return f"energy 'roughness' goes along an axis '{self.along}': stream '{spec.name}' has {names or 'none'}"
+
     def value(self, x: Float[Tensor, "rows tokens width"], layout: Layout) -> Float[Tensor, " rows"]:
+        problem = self.refuses(layout.spec)
+        if problem:
+            raise ValueError(problem)
         names = [axis.name for axis in layout.spec.axes]
-        if (self.along or "") not in ["", *names] or not names:
-            raise ValueError(f"energy 'roughness' goes along an axis '{self.along}': stream '{layout.spec.name}' has {names or 'none'}")
         chosen = names.index(self.along) if self.along else 0
         near = layout.mask[:, :, None] & layout.mask[:, None]
         for axis in range(len(names)):

@@ -1,16 +1,15 @@
 """Pseudo-inverse guidance."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
-from anylatent.corrections.posterior import Consistent, Observed, covariance, variance
+from anylatent.corrections.posterior import Observed, Scaled, covariance, variance
 from anylatent.moment import Here
 from anylatent.types import Float, Tensor
 
 
-class PiGDM(Consistent, kind="pi-gdm"):
+class PiGDM(Scaled, kind="pi-gdm"):
     """Pseudo-inverse guidance: the gradient of log p(y | x_t), with x0 given x_t as independent normal numbers.
 
     Cov A^T (r^2 A A^T + noise^2)^-1 (y - A x0) is added, with r^2 = Var[x0 | x_t] of such numbers (Song et al. 2023, eq. 8,
@@ -19,12 +18,9 @@ class PiGDM(Consistent, kind="pi-gdm"):
     denoiser already knows, so y pulls too little there.
     """
 
-    gradient: ClassVar[bool] = True
-    neutral: ClassVar[Mapping[str, Any]] = {"scale": 0}
     systems: ClassVar[tuple[str, ...]] = ("PiGDM (2023)",)
 
     prior: float = Field(default=1.0, gt=0, description="Standard deviation of the data; tokenizers make it 1.")
-    scale: float = Field(default=1.0, ge=0, description="How much of it is added. 0: nothing.")
 
     def consistent(self, data: Float[Tensor, "rows tokens width"], observed: Observed, here: Here) -> Tensor:
         spread, noise = variance(here, self.prior), self.measurement.noise**2

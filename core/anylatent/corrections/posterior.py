@@ -1,17 +1,18 @@
 """What corrections that go by data, or by an energy, share: E[x0 | x_t, y] in place of E[x0 | x_t]."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from anylatent.corrections.base import Correction
+from anylatent.corrections.base import Correction, no_such_stream
 from anylatent.lazy import torch
 from anylatent.measurements.base import Layout, Measurement
 from anylatent.measurements.select import Identity
 from anylatent.moment import Here
-from anylatent.paths.base import GaussianPath, Path
+from anylatent.paths.base import Path, as_gaussian, not_gaussian
+from anylatent.spec import StreamSpec
 from anylatent.types import Float, Tensor
 
 FAINT = 0.02
@@ -20,9 +21,8 @@ FAINT = 0.02
 
 def levels(here: Here) -> tuple[Float[Tensor, "rows 1 1"], Float[Tensor, "rows 1 1"]]:
     """alpha and sigma of each row; of tokens at times of their own, at the latest."""
-    assert isinstance(here.path, GaussianPath), "checked by `supports`"
-    t = here.t.flatten(1).amax(1)[:, None, None]
-    return here.path.alpha(t), here.path.sigma(t)
+    path, t = as_gaussian(here.path), here.t.flatten(1).amax(1)[:, None, None]
+    return path.alpha(t), path.sigma(t)
 
 
 def variance(here: Here, prior: float = 1.0) -> Float[Tensor, "rows 1 1"]:
@@ -54,7 +54,7 @@ def restrained(data: Float[Tensor, "rows tokens width"], here: Here) -> Tensor:
 
 def gaussian(kind: str, path: Path) -> str | None:
     """Why a correction by scores cannot be used on this path, or None."""
-    return None if isinstance(path, GaussianPath) else f"correction '{kind}' adds a score, on Gaussian paths only, not on '{path.kind}'"
+    return not_gaussian(path, f"correction '{kind}' adds a score on")
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,9 @@ class Consistent(Correction):
     def supports(self, path: Path) -> str | None:
         return gaussian(self.kind, path)
 
+    def refuses(self, specs: Sequence[StreamSpec]) -> str | None:
+        return no_such_stream(f"correction '{self.kind}', by its measurement '{self.measurement.kind}',", self.measurement.stream, specs)
+
     def correct(self, data: Float[Tensor, "rows tokens width"], here: Here) -> Tensor:
         if "y" not in here.measured:
             return data
@@ -105,3 +108,23 @@ class Consistent(Correction):
     def consistent(self, data: Float[Tensor, "rows tokens width"], observed: Observed, here: Here) -> Tensor:
         """E[x0 | x_t, y], nearly."""
         raise NotImplementedError
+
+
+def by_measurement(family: type[Consistent] = Consistent) -> list[str]:
+    """The kinds of correction that go by a measurement, of all that have been imported."""
+    return sorted({kind for each in family.__subclasses__() for kind in (each.kind, *by_measurement(each)) if kind})
+
+
+class Scaled(Consistent):
+    """Adds `scale` times a move towards what was measured, which hangs on the denoiser's derivative; with 0 it is not asked for."""
+
+    neutral: ClassVar[Mapping[str, Any] | None] = {"scale": 0}
+
+    scale: float = Field(default=1.0, ge=0, description="How much of the move is made. 0: nothing.")
+
+    @property
+    def gradient(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.scale != 0
+
+    def correct(self, data: Float[Tensor, "rows tokens width"], here: Here) -> Tensor:
+        return data if self.scale == 0 else super().correct(data, here)

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from anylatent.metrics.base import Generate
 from anylatent.node import Node
-from anylatent.paths.base import GaussianPath
+from anylatent.paths.base import not_gaussian
 from anylatent.types import Tensor
 
 if TYPE_CHECKING:
-    from anylatent.denoiser import Denoiser
     from anylatent.known import Known, Made
     from anylatent.sampling import Sampling
     from anylatent.state import State
@@ -28,10 +28,9 @@ class Edit:
     """Whether given tokens are noised to each step's time; None: if the denoiser was not trained to complete."""
 
 
-class Generator(Protocol):
-    """What an editor may ask of the denoiser: `anylatent.generation.RowGenerator` is one."""
+class Generator(Generate, Protocol):
+    """What an editor may ask of the denoiser, besides what a metric may: `anylatent.generation.RowGenerator` is one."""
 
-    denoiser: "Denoiser"
     sampling: "Sampling"
 
     def invert(
@@ -85,6 +84,6 @@ def encoded(tokenizer: "Tokenizer", given: list[Any], seeds: Tensor) -> "State":
 def need_gaussian(kind: str, does: str, generator: Generator) -> None:
     """Errors: `ValueError` if a stream that is made is not on a Gaussian path, where this editor `does` what it does."""
     for spec in generator.denoiser.specs:
-        path = generator.denoiser.path(spec.name)
-        if not spec.given and not isinstance(path, GaussianPath):
-            raise ValueError(f"editor '{kind}' {does} along Gaussian paths, not '{path.kind}' (stream '{spec.name}')")
+        problem = None if spec.given else not_gaussian(generator.denoiser.path(spec.name), f"editor '{kind}' {does} along")
+        if problem:
+            raise ValueError(f"{problem} (stream '{spec.name}')")

@@ -8,27 +8,11 @@ import torch
 
 from anylatent import files
 from anylatent.denoiser import Denoiser
-from anylatent.nn.sites import Call, Context, Site, Sites
+from anylatent.perception.features import sample_features, token_features
 from anylatent.state import State
 from anylatent.types import Float, Tensor
 
 
-class _Looking(Sites):
-    """Keeps what comes out of a block, and which tokens are there."""
-
-    def __init__(self, block: int) -> None:
-        self.block = block
-        self.seen: Tensor | None = None
-
-    def around(self, site: Site, call: Call, x: Float[Tensor, "rows tokens width"], context: Context) -> Tensor:
-        out = call(x, context)
-        if site == Site("block", self.block):
-            weight = torch.ones_like(out[..., :1]) if context.mask is None else context.mask[..., None].to(out.dtype)
-            self.seen = (out * weight).sum(1) / weight.sum(1)
-        return out
-
-
-@torch.no_grad()
 def inside(
     denoiser: Denoiser, clean: State, conditions: Sequence[Mapping[str, Any]], time: float, block: int
 ) -> Float[Tensor, "rows width"]:
@@ -36,20 +20,9 @@ def inside(
 
     Errors: `ValueError` if there is no such block.
     """
-    device = next(denoiser.parameters()).device
-    state = clean.to(device)
-    for spec in denoiser.specs:
-        if spec.given:
-            continue
-        path, stream = denoiser.path(spec.name), state[spec.name]
-        noise = path.prior(spec, state.noise(spec.name, 0, 0, "directions"), stream.mask)
-        state = state.with_values({spec.name: path.corrupt(stream.values, noise, torch.full_like(stream.time, time)[..., None])})
-        state = state.with_time({spec.name: torch.full_like(stream.time, time)})
-    looking = _Looking(block)
-    denoiser(state, denoiser.conditions(list(conditions), device), looking)
-    if looking.seen is None:
-        raise ValueError(f"there is no block {block} to look at: this backbone has {getattr(denoiser.backbone, 'depth', 'no')} blocks")
-    return looking.seen.cpu()
+    state = clean.to(next(denoiser.parameters()).device)
+    tokens = token_features(denoiser, state, conditions, block, time)
+    return sample_features(tokens, torch.cat([state[spec.name].mask for spec in denoiser.specs], 1)).cpu()
 
 
 def contrast(

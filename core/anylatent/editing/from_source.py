@@ -6,21 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from anylatent.guidance.around import Around
 from anylatent.guidance.base import Branch, Guidance, Variant
 from anylatent.guidance.none import Unguided
 from anylatent.hooks.attention_from import AttentionFrom
 from anylatent.hooks.base import Hook
 from anylatent.lazy import torch
 from anylatent.moment import Here
-from anylatent.paths.base import Path
-from anylatent.spec import StreamSpec
-from anylatent.types import Float, Tensor
+from anylatent.types import Tensor
 
 if TYPE_CHECKING:
     from anylatent.state import State
 
 
-class FromSource(Guidance, kind="from-source"):
+class FromSource(Around, kind="from-source"):
     """First a branch "source" sees the given sample where its inversion was at this step; then those of `of` take from its attention.
 
     `measured` has the inversion's "trail" `(B, steps + 1, N, C)` by stream, from the data to the prior, in as many steps.
@@ -31,32 +30,17 @@ class FromSource(Guidance, kind="from-source"):
     without: tuple[str, ...] = Field(default=(), description="Conditions that it is not asked under: all that the rows are asked.")
     attention: AttentionFrom = Field(default=AttentionFrom(), description="What is taken, where and when.")
 
-    def needs_null(self) -> bool:
-        return self.of.needs_null()
+    def within(self) -> Sequence[Guidance]:
+        return (self.of,)
 
     def variants(self) -> Mapping[str, Variant]:
-        return dict(self.of.variants()) | {"source": Variant(self.without, self.source)}
-
-    def models(self) -> Collection[str]:
-        return self.of.models()
-
-    def streams(self) -> Collection[str]:
-        return self.of.streams()
+        return dict(super().variants()) | {"source": Variant(self.without, self.source)}
 
     def hooks(self) -> Collection[Hook]:
-        return (self.attention, *self.of.hooks())
-
-    def supports(self, path: Path) -> str | None:
-        return self.of.supports(path)
-
-    def refuses(self, specs: Sequence[StreamSpec]) -> str | None:
-        return self.of.refuses(specs)
+        return (self.attention, *super().hooks())
 
     def asks_again(self) -> bool:
         return True
-
-    def memory(self, x: Float[Tensor, "rows tokens width"]) -> dict[str, Tensor]:
-        return self.of.memory(x)
 
     def plan(self, moment: Any) -> Sequence[Branch]:
         """Nothing at first: where the source is, `follow` is told."""

@@ -56,9 +56,10 @@ class Interpolate(Editor, kind="interpolate"):
         names = [spec.name for spec in generator.denoiser.specs if not spec.given]
         if given:
             ends = encoded(tokenizer, given[:2], seeds[[0, -1]])
-            priors = inverted(generator, ends, [self.source] * 2, sampling).state
-            between = {name: slerp(priors[name].values[0], priors[name].values[1], len(seeds)) for name in names}
-            return Edit(state, known=Known(begun=between), sampling=sampling)
+            made = inverted(generator, ends, [self.source] * 2, sampling)
+            between = {name: slerp(made.state[name].values[0], made.state[name].values[1], len(seeds)) for name in names}
+            spent = {method: {name: _at_ends(count, len(seeds)) for name, count in each.items()} for method, each in made.spent.items()}
+            return Edit(state, known=Known(begun=between, spent=spent), sampling=sampling)
         found = {}
         for spec in generator.denoiser.specs:
             if not spec.given:
@@ -66,6 +67,11 @@ class Interpolate(Editor, kind="interpolate"):
                 priors = generator.denoiser.path(spec.name).prior(spec, noise, state[spec.name].mask[:2])
                 found[spec.name] = slerp(priors[0], priors[1], len(seeds))
         return Edit(state, known=Known(prior=found), sampling=sampling)
+
+
+def _at_ends(count: Float[Tensor, " ends"], rows: int) -> Float[Tensor, " rows"]:
+    """What the two ends cost, as costs of the first and the last of all rows."""
+    return torch.nn.functional.pad(count[:1], (0, rows - 1)) + torch.nn.functional.pad(count[1:], (rows - 1, 0))
 
 
 def slerp(one: Float[Tensor, "tokens width"], other: Float[Tensor, "tokens width"], count: int) -> Float[Tensor, "count tokens width"]:

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from anylatent import random
 from anylatent.corrections.base import Correction
 from anylatent.corrections.mmps import MMPS
-from anylatent.corrections.posterior import Consistent
+from anylatent.corrections.posterior import Consistent, by_measurement
 from anylatent.editing.base import Edit, Editor, Generator, encoded, need_gaussian
 from anylatent.known import Known
 from anylatent.lazy import torch
@@ -37,7 +37,7 @@ class Inverse(Editor, kind="inverse"):
     def _suits(self) -> "Inverse":
         method = self.method
         if not isinstance(method, Consistent):
-            raise ValueError(f"'{method.kind}' goes by no measurement: choose ddnm, diffpir, dps, mmps, pi-gdm or red-diff")
+            raise ValueError(f"'{method.kind}' goes by no measurement: choose one of {', '.join(by_measurement())}")
         if method.measurement not in (self.measurement, type(method).model_fields["measurement"].default):
             raise ValueError("the measurement is said twice, and not alike: leave it out of `method`")
         self.correction()

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from anylatent.editing.base import Edit, Editor, Generator, encoded
 from anylatent.lazy import torch
 from anylatent.measurements.base import Layout
-from anylatent.measurements.regions import Interval, check_intervals, inside, unknown_axes
+from anylatent.measurements.regions import Fractions, check_intervals, inside, unknown_axes
 from anylatent.sampling import Sampling, StreamSampling
 from anylatent.schedules import Resample
 from anylatent.types import Tensor
@@ -30,10 +30,10 @@ class MaskedCompletion(Editor, kind="masked-completion"):
     example: ClassVar[Mapping[str, Any]] = {"anew": {"x": [0.5, 1]}}
     systems: ClassVar[tuple[str, ...]] = ("RePaint (2201.09865)", "Blended Latent Diffusion (2206.02779)")
 
-    anew: dict[str, Interval] = Field(
+    anew: dict[str, Fractions] = Field(
         default={}, description="Intervals of the axes, as fractions from 0 to 1; a token inside all is made anew."
     )
-    tokens: Interval = Field(default=(0.5, 1.0), description="For pure sets: the interval of elements that is made anew.")
+    tokens: Fractions = Field(default=(0.5, 1.0), description="For pure sets: the interval of elements that is made anew.")
     invert: bool = Field(default=False, description="Keep the inside, make the outside anew.")
     resample: int = Field(default=1, ge=1, description="How often steps are made in all. 1: once.")
     jump: int = Field(default=2, ge=1, description="How many steps are made again at once.")

@@ -9,7 +9,7 @@ from anylatent.editing.base import Edit, Editor, Generator, encoded, need_gaussi
 from anylatent.editing.translate import by
 from anylatent.known import Known
 from anylatent.lazy import torch
-from anylatent.paths.base import GaussianPath, Path
+from anylatent.paths.base import GaussianPath, Path, as_gaussian
 from anylatent.solvers.base import LOWEST, Multistep
 from anylatent.solvers.ddim import Ancestral
 from anylatent.types import Float, Tensor
@@ -28,8 +28,7 @@ class AncestralToEnd(Multistep, kind="ancestral-to-end"):
     eta: float = Field(default=1.0, gt=0, le=1, description="How much noise is new.")
 
     def end(self, path: Path) -> float:
-        assert isinstance(path, GaussianPath), "checked by `supports`"
-        return float(path.time_of(torch.tensor(LOWEST, dtype=torch.float64)))
+        return float(as_gaussian(path).time_of(torch.tensor(LOWEST, dtype=torch.float64)))
 
     def coefficients(self, path: GaussianPath, times: Float[Tensor, "times *tokens"]) -> list[Tensor]:
         return Ancestral(eta=self.eta).coefficients(path, times)
@@ -60,6 +59,10 @@ class NoiseSpace(Editor, kind="noise-space"):
         need_gaussian(self.kind, "finds noise", generator)
         state = self.start(tokenizer, given, seeds)
         denoiser = generator.denoiser
+        if denoiser.self_conditioned:
+            raise ValueError(
+                f"editor '{self.kind}' asks about single noisy copies: a self-conditioned denoiser goes by what it said before, too"
+            )
         device = next(denoiser.parameters()).device
         state = state.to(device)
         sampling = by(generator.sampling, AncestralToEnd(eta=self.eta))
@@ -83,14 +86,17 @@ class NoiseSpace(Editor, kind="noise-space"):
             for name, trail in trails.items():
                 a, b, up = tables[name][step]
                 recorded[name].append((trail[:, step + 1] - a * trail[:, step] - b * clean[name]) / up)
+        calls = torch.full((len(seeds),), float(sampling.steps))
+        tokens = torch.stack([stream.mask.sum(1) for stream in state.streams.values()]).sum(0)
         known = Known(
-            begun={name: trail[:, 0] for name, trail in trails.items()}, recorded={name: torch.stack(z, 1) for name, z in recorded.items()}
+            begun={name: trail[:, 0] for name, trail in trails.items()},
+            recorded={name: torch.stack(z, 1) for name, z in recorded.items()},
+            spent={"engine": {"network_calls": calls, "inversion_calls": calls, "tokens": calls * tokens.cpu()}},
         )
         return Edit(state, self.strength, known, sampling)
 
     def _trail(self, state: "State", name: str, path: Path, times: Tensor) -> Float[Tensor, "rows times tokens width"]:
         """Noisy copies of a stream at falling times, the last of them the stream itself."""
-        assert isinstance(path, GaussianPath), "checked by `need_gaussian`"
         clean = state[name].values
         spec_prior = [path.corrupt(clean, state.noise(name, step, 0, self.kind), t.float()) for step, t in enumerate(times[:-1])]
         if self.trajectory == "independent":

@@ -74,4 +74,4 @@ def inverted(
 def begun(made: Made, generator: Generator) -> Known:
     """To begin where an inversion arrived."""
     streams = {spec.name: made.state[spec.name].values for spec in generator.denoiser.specs if not spec.given}
-    return Known(begun=streams, memory=made.memory)
+    return Known(begun=streams, memory=made.memory, spent=made.spent)

@@ -28,8 +28,8 @@ class Autoguidance(Contrast, kind="autoguidance"):
     def needs_null(self) -> bool:
         return self.null and self.guided()
 
-    def models(self) -> Collection[str]:
+    def denoisers(self) -> Collection[str]:
         return (self.model,) if self.guided() else ()
 
     def weak(self) -> Branch:
-        return Branch("weak", "null" if self.null else "asked", model=self.model)
+        return Branch("weak", "null" if self.null else "asked", denoiser=self.model)

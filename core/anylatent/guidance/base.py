@@ -29,16 +29,16 @@ class Variant:
 
 @dataclass(frozen=True)
 class Branch:
-    """One prediction that a guidance wants, of `model` under `condition`, for `rows` (a mask; None: all), with streams `absent`.
+    """One prediction that a guidance wants, of `denoiser` under `condition`, for `rows` (a mask; None: all), with streams `absent`.
 
-    `condition` is "asked", "null", or one of the guidance's `variants`. Branches of one model share a batch, whatever
+    `condition` is "asked", "null", or one of the guidance's `variants`. Branches of one denoiser share a batch, whatever
     guidance or request wants them.
     """
 
     name: str
     condition: str = "asked"
     rows: Bool[Tensor, " rows"] | None = None
-    model: str = "main"
+    denoiser: str = "main"
     absent: tuple[str, ...] = ()
     """Streams that it sees nothing of: their tokens are the prior at time 1. It has no prediction of them to combine."""
     hooks: tuple[Hook, ...] = ()
@@ -65,7 +65,7 @@ class Guidance(Node, family="guidance"):
             known = ", ".join(sorted(conditions)) or "none"
             yield f"guidance '{self.kind}' names the conditions {sorted(named - set(conditions))}: the denoiser knows {known}"
 
-    def models(self) -> Collection[str]:
+    def denoisers(self) -> Collection[str]:
         """The denoisers besides the main one that its branches ask, by name: weights of the run, or another run's folder."""
         return ()
 

@@ -7,12 +7,12 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from anylatent.guidance.base import Branch, Variant
-from anylatent.guidance.densities import followed, remembered
+from anylatent.guidance.densities import followed, levelling, remembered
 from anylatent.guidance.mixing import Members, Mixing
 from anylatent.lazy import torch
 from anylatent.moment import Here
 from anylatent.node import Node
-from anylatent.paths.base import GaussianPath, Path
+from anylatent.paths.base import Path, not_gaussian
 from anylatent.spec import StreamSpec
 from anylatent.types import Float, Tensor
 
@@ -34,8 +34,10 @@ class Compose(Mixing, kind="compose"):
     that product, whose noised densities are not the product of the noised ones (Du et al. 2023, 2302.11552).
     `mean`: sum w_i p_i / sum w_i. `mixture` (or): the mean weighted by w_i q_i(x_t) / sum w q, with densities followed along
     the way (SuperDiff's OR: Skreta et al. 2024, 2412.17762, theorem 1; see `densities.py`): the score of the mixture of the
-    entries' distributions. It needs a solver that adds the path's own noise (`ancestral`, `sde-euler`) and asks once a
-    step; with others the densities are an approximation.
+    entries' distributions. `equal` (and, too): the mean whose weights keep these densities in the ratio of the entries' weights
+    (SuperDiff's AND, their algorithm 1; see `densities.py`): samples that all entries hold to be as likely, rather than
+    likely in all. Both need a solver that adds the path's own noise (`ancestral`, `sde-euler`) and asks once a step; with
+    others the densities are an approximation.
     """
 
     mark: ClassVar[str] = "&"
@@ -44,12 +46,14 @@ class Compose(Mixing, kind="compose"):
     systems: ClassVar[tuple[str, ...]] = ("Composable Diffusion (2206.01714)", "SuperDiff (2412.17762)", "CinDM, of samplers (2401.13171)")
 
     entries: tuple[Entry, ...] = Field(min_length=1, description="What is asked, of whom, and what it counts.")
-    rule: Literal["product", "mean", "mixture"] = Field(default="product", description="How they are made one.")
+    rule: Literal["product", "mean", "mixture", "equal"] = Field(default="product", description="How they are made one.")
 
     @model_validator(mode="after")
     def _weighty(self) -> "Compose":
         if self.rule != "product" and min(entry.weight for entry in self.entries) <= 0:
-            raise ValueError(f"a {self.rule} counts every entry: expected weights above 0 (only a product goes away from an entry)")
+            raise ValueError(
+                f"the rule '{self.rule}' counts every entry: expected weights above 0 (only a product goes away from an entry)"
+            )
         return self
 
     def asks(self) -> Sequence[Variant]:
@@ -58,22 +62,21 @@ class Compose(Mixing, kind="compose"):
     def needs_null(self) -> bool:
         return super().needs_null() or self._away() != 0
 
-    def models(self) -> Collection[str]:
-        return {*super().models(), *(entry.model for entry in self.entries if entry.model != "main")}
+    def denoisers(self) -> Collection[str]:
+        return {*super().denoisers(), *(entry.model for entry in self.entries if entry.model != "main")}
 
     def supports(self, path: Path) -> str | None:
-        if self.rule == "mixture" and not isinstance(path, GaussianPath):
-            return f"guidance '{self.kind}' follows the densities of a mixture on Gaussian paths, not '{path.kind}'"
-        return super().supports(path)
+        refusal = not_gaussian(path, f"guidance '{self.kind}' follows the densities of its entries on") if self._follows else None
+        return refusal or super().supports(path)
 
     def memory(self, x: Float[Tensor, "rows tokens width"]) -> dict[str, Tensor]:
-        own = remembered(x, len(self.entries)) if self.rule == "mixture" and len(self.entries) > 1 else {}
+        own = remembered(x, len(self.entries)) if self._follows and len(self.entries) > 1 else {}
         return super().memory(x) | own
 
     def refuses(self, specs: Sequence[StreamSpec]) -> str | None:
         made = [spec.name for spec in specs if not spec.given]
-        if self.rule == "mixture" and len(made) > 1:
-            return f"guidance '{self.kind}' follows the density of one stream for a mixture, and here are {made}: use a product or mean"
+        if self._follows and len(made) > 1:
+            return f"guidance '{self.kind}' follows densities of one stream ('{self.rule}'), and here are {made}: use a product or mean"
         return super().refuses(specs)
 
     def members(self, branch: Branch, here: Mapping[str, Here]) -> Mapping[str, Branch]:
@@ -82,8 +85,8 @@ class Compose(Mixing, kind="compose"):
         found = {}
         for i, entry in enumerate(self.entries):
             if entry.weight:
-                model = entry.model if branch.model == "main" else branch.model
-                found[_label(i)] = replace(branch, condition=self.condition(i, branch.condition), model=model)
+                denoiser = entry.model if branch.denoiser == "main" else branch.denoiser
+                found[_label(i)] = replace(branch, condition=self.condition(i, branch.condition), denoiser=denoiser)
         if self._away():
             found["null"] = replace(branch, condition="null")
         return found
@@ -96,11 +99,22 @@ class Compose(Mixing, kind="compose"):
             case "mean":
                 weights = (own / own.sum()).expand(len(here.x), -1)
             case "mixture":
-                heard = predictions.get("asked") or next(iter(predictions.values()))
-                parts = torch.stack([heard[_label(i)] for i in range(len(own))], 1)
+                parts = self._parts(predictions, len(own))
                 weights = (followed(parts, here) + own.log()).softmax(1)
+            case "equal":
+                parts = self._parts(predictions, len(own))
+                weights = levelling(parts, followed(parts, here) - own.log(), here)
         found = {_label(i): weights[:, i, None, None] for i in range(len(own))}
         return found | {"null": torch.full_like(found[""], self._away())}
+
+    @property
+    def _follows(self) -> bool:
+        """Whether it goes by densities."""
+        return self.rule in ("mixture", "equal")
+
+    def _parts(self, predictions: Mapping[str, Members], count: int) -> Float[Tensor, "rows count tokens width"]:
+        heard = predictions.get("asked") or next(iter(predictions.values()))
+        return torch.stack([heard[_label(i)] for i in range(count)], 1)
 
     def _away(self) -> float:
         """What the null counts in a product."""

@@ -52,7 +52,7 @@ class Contrast(Timed):
         if not active.any():
             return [Branch("asked")]
         rows = active if weak.rows is None else active & weak.rows
-        return [Branch("asked"), Branch(weak.name, weak.condition, rows, weak.model, weak.absent, weak.hooks, weak.sees)]
+        return [Branch("asked"), Branch(weak.name, weak.condition, rows, weak.denoiser, weak.absent, weak.hooks, weak.sees)]
 
     def combine(self, predictions: Mapping[str, Tensor], here: Here) -> Tensor:
         asked, name = predictions["asked"], self.weak().name

@@ -1,25 +1,23 @@
 """What guidances share that put a mixture in the place of each prediction that another guidance combines."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
+from anylatent.guidance.around import Around
 from anylatent.guidance.base import Branch, Guidance, Variant
 from anylatent.guidance.none import Unguided
-from anylatent.hooks.base import Hook
 from anylatent.lazy import torch
 from anylatent.moment import Here, Moment
-from anylatent.paths.base import Path
-from anylatent.spec import StreamSpec
 from anylatent.types import Float, Tensor
 
 Members = Mapping[str, Tensor]
 """What the members of a branch said, by label."""
 
 
-class Mixing(Guidance):
+class Mixing(Around):
     """Asks each branch of an `inner` guidance several times, as its *members*, and lets it combine their weighted means.
 
     The first member has the branch's own name, the others that name, the class's `mark` and a label. A subclass says what
@@ -57,8 +55,8 @@ class Mixing(Guidance):
         """The name of a branch's condition in a member."""
         return f"{name}{self.mark}{member}" if name != "null" and self.asks()[member] != Variant() else name
 
-    def needs_null(self) -> bool:
-        return self.inner.needs_null()
+    def within(self) -> Sequence[Guidance]:
+        return (self.inner,)
 
     def variants(self) -> Mapping[str, Variant]:
         named = {"asked": Variant(), **self.inner.variants()}
@@ -67,24 +65,6 @@ class Mixing(Guidance):
             if outer != Variant():
                 found |= {self.condition(member, name): _both(outer, variant) for name, variant in named.items()}
         return found
-
-    def models(self) -> Collection[str]:
-        return self.inner.models()
-
-    def streams(self) -> Collection[str]:
-        return self.inner.streams()
-
-    def hooks(self) -> Collection[Hook]:
-        return self.inner.hooks()
-
-    def supports(self, path: Path) -> str | None:
-        return self.inner.supports(path)
-
-    def refuses(self, specs: Sequence[StreamSpec]) -> str | None:
-        return self.inner.refuses(specs)
-
-    def memory(self, x: Float[Tensor, "rows tokens width"]) -> dict[str, Tensor]:
-        return self.inner.memory(x)
 
     def plan(self, moment: Moment) -> Sequence[Branch]:
         return self.expanded(self.inner.plan(moment), {})

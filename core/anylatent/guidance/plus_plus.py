@@ -9,7 +9,7 @@ from anylatent.guidance.base import Branch
 from anylatent.guidance.timed import Timed
 from anylatent.lazy import torch
 from anylatent.moment import Here, Moment
-from anylatent.paths.base import GaussianPath, Path
+from anylatent.paths.base import Path, as_gaussian, not_gaussian
 from anylatent.types import Tensor
 
 
@@ -30,17 +30,16 @@ class PlusPlus(Timed, kind="classifier-free++"):
         return True
 
     def supports(self, path: Path) -> str | None:
-        return None if isinstance(path, GaussianPath) else f"guidance '{self.kind}' works on Gaussian paths, not '{path.kind}'"
+        return not_gaussian(path, f"guidance '{self.kind}' works on")
 
     def plan(self, moment: Moment) -> Sequence[Branch]:
         active = self.share(moment) != 0
         return [Branch("asked"), Branch("null", "null", active)] if active.any() else [Branch("asked")]
 
     def combine(self, predictions: Mapping[str, Tensor], here: Here) -> Tensor:
-        asked, path, share = predictions["asked"], here.path, self.share(here.moment)[:, None, None]
+        asked, path, share = predictions["asked"], as_gaussian(here.path), self.share(here.moment)[:, None, None]
         if "null" not in predictions:
             return asked
-        assert isinstance(path, GaussianPath), "checked by `supports`"
         left = torch.zeros_like(here.t)
         if here.s is not None:
             left = path.sigma(here.s) * path.alpha(here.t) / (path.alpha(here.s) * path.sigma(here.t))

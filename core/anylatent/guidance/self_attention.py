@@ -9,11 +9,11 @@ from anylatent.guidance.base import Branch
 from anylatent.guidance.contrast import Contrast
 from anylatent.hooks.attention_received import AttentionReceived
 from anylatent.hooks.base import Hook
-from anylatent.hooks.blur import blurred
 from anylatent.lazy import torch
 from anylatent.moment import Here, Moment
+from anylatent.nn.blur import blurred
 from anylatent.nn.sites import Site
-from anylatent.paths.base import GaussianPath, Path
+from anylatent.paths.base import Path, as_gaussian, not_gaussian
 from anylatent.state import State
 from anylatent.types import Float, Tensor
 
@@ -40,9 +40,7 @@ class SelfAttention(Contrast, kind="self-attention"):
         return (AttentionReceived(block=self.block),) if self.guided() else ()
 
     def supports(self, path: Path) -> str | None:
-        if isinstance(path, GaussianPath):
-            return super().supports(path)
-        return f"guidance '{self.kind}' blurs what was noised along Gaussian paths, not '{path.kind}'"
+        return not_gaussian(path, f"guidance '{self.kind}' blurs what was noised along") or super().supports(path)
 
     def weak(self) -> Branch:
         return Branch("blurred")
@@ -75,8 +73,7 @@ class SelfAttention(Contrast, kind="self-attention"):
 
 
 def _alpha(here: Here) -> Tensor:
-    assert isinstance(here.path, GaussianPath), "checked by `supports`"
-    return here.path.alpha(here.t)
+    return as_gaussian(here.path).alpha(here.t)
 
 
 def _shifted(shifts: Mapping[str, Tensor]) -> Callable[[State], State]:

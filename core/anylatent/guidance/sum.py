@@ -1,22 +1,20 @@
 """Several guidances at once."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import Field
 
+from anylatent.guidance.around import Around
 from anylatent.guidance.base import Branch, Guidance, Variant
-from anylatent.hooks.base import Hook
 from anylatent.moment import Here, Moment
-from anylatent.paths.base import Path
-from anylatent.spec import StreamSpec
 from anylatent.types import Float, Tensor
 
 Heard = TypeVar("Heard")
 
 
-class Sum(Guidance, kind="sum"):
+class Sum(Around, kind="sum"):
     """Several guidances at once: what each would add to what is asked, added up.
 
     asked + sum (g_i - asked); what is asked is asked once. Classifier-free guidance with autoguidance, or with a perturbation
@@ -28,26 +26,11 @@ class Sum(Guidance, kind="sum"):
 
     terms: tuple[Guidance, ...] = Field(min_length=1, description="The guidances.")
 
-    def needs_null(self) -> bool:
-        return any(term.needs_null() for term in self.terms)
+    def within(self) -> Sequence[Guidance]:
+        return self.terms
 
     def variants(self) -> Mapping[str, Variant]:
         return {f"{i}:{name}": variant for i, term in enumerate(self.terms) for name, variant in term.variants().items()}
-
-    def models(self) -> Collection[str]:
-        return {name for term in self.terms for name in term.models()}
-
-    def streams(self) -> Collection[str]:
-        return {name for term in self.terms for name in term.streams()}
-
-    def hooks(self) -> Collection[Hook]:
-        return [hook for term in self.terms for hook in term.hooks()]
-
-    def supports(self, path: Path) -> str | None:
-        return next(filter(None, (term.supports(path) for term in self.terms)), None)
-
-    def refuses(self, specs: Sequence[StreamSpec]) -> str | None:
-        return next(filter(None, (term.refuses(specs) for term in self.terms)), None)
 
     def memory(self, x: Float[Tensor, "rows tokens width"]) -> dict[str, Tensor]:
         return {f"{i}:{name}": value for i, term in enumerate(self.terms) for name, value in term.memory(x).items()}
@@ -78,8 +61,9 @@ class Sum(Guidance, kind="sum"):
         return data
 
     def _named(self, i: int, branch: Branch) -> Branch:
-        """A term's branch under a name of its own; but what is asked, as it is, is everybody's."""
-        if branch.condition == "asked" and branch.name == "asked" and branch.model == "main" and not branch.absent and branch.sees is None:
+        """A term's branch under a name of its own; but what is asked, as it is (perhaps looked at by hooks), is everybody's."""
+        plain = branch.denoiser == "main" and not branch.absent and branch.sees is None and not any(h.changes for h in branch.hooks)
+        if branch.name == branch.condition == "asked" and plain:
             return replace(branch, rows=None)
         condition = branch.condition if branch.condition in ("asked", "null") else f"{i}:{branch.condition}"
         return replace(branch, name=f"{i}:{branch.name}", condition=condition)

@@ -1,6 +1,7 @@
 """Attention to another branch's tokens."""
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -20,11 +21,12 @@ class AttentionFrom(Hook, kind="attention-from"):
     """
 
     parts: ClassVar[frozenset[str]] = frozenset({"attend"})
+    neutral: ClassVar[Mapping[str, Any] | None] = {"first": 1001}
     systems: ClassVar[tuple[str, ...]] = ("MasaCtrl (2304.08465)", "Prompt-to-Prompt (2208.01626)", "Plug-and-Play (2211.12572)")
 
     take: Literal["keys-values", "queries-keys"] = Field(default="keys-values", description="What comes from the source.")
     source: str = Field(default="source", description="The branch that it comes from: of `translate`, or of a guidance (null, say).")
-    first: int = Field(default=0, ge=0, description="The first block in which it is taken.")
+    first: int = Field(default=0, ge=0, description="The first block in which it is taken; after the last: in none.")
     last: int = Field(default=1000, ge=0, description="The last block in which it is taken.")
     interval: TimeInterval = Field(default=(0.0, 1.0), description="Times t, from and to, at which it is taken.")
 

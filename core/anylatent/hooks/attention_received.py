@@ -18,6 +18,7 @@ class AttentionReceived(Hook, kind="attention-received"):
 
     parts: ClassVar[frozenset[str]] = frozenset({"attend"})
     order: ClassVar[int] = 10
+    changes: ClassVar[bool] = False
     conflicts: ClassVar[frozenset[str]] = frozenset({"perturb-attention"})
 
     block: int = Field(default=0, ge=0, description="Which block, from 0.")

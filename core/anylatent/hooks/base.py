@@ -77,7 +77,7 @@ class Visit:
 
     addresses: Sequence[Address]
     rows: Bool[Tensor, " rows"]
-    """The rows whose request asked for this hook; the others must come out as `call` would make them."""
+    """The rows whose request, or whose branch of a guidance, has this hook; the others must come out as `call` would make them."""
     step: Int[Tensor, " rows"]
     steps: Int[Tensor, " rows"]
     time: Float[Tensor, " rows"]
@@ -98,7 +98,10 @@ class Visit:
 
 
 class Hook(Node, family="hook"):
-    """Runs around the parts of a backbone. Decisions are masks over rows `(B,)`, never one for the batch."""
+    """Runs around the parts of a backbone that it names, or in place of an attention's mixing (`attend`).
+
+    It is a request's, or one branch's of a guidance. Decisions are masks over rows `(B,)`, never one for the batch.
+    """
 
     parts: ClassVar[frozenset[str]] = frozenset()
     """The parts of `Site` that it wraps; a backbone that does not name them refuses it."""
@@ -106,6 +109,8 @@ class Hook(Node, family="hook"):
     """Lower wraps outside."""
     conflicts: ClassVar[frozenset[str]] = frozenset()
     """Kinds of hook that cannot be used with it."""
+    changes: ClassVar[bool] = True
+    """Whether predictions are others with it; not, if it only looks and remembers."""
 
     def around(self, site: Site, call: Call, x: Float[Tensor, "rows tokens width"], context: Context, visit: Visit) -> Tensor:
         """The output at this site. `call(x[rows], context.select(rows))` computes it for some of the rows."""

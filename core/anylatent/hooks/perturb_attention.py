@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from anylatent.hooks.base import Hook, Visit
-from anylatent.hooks.blur import blurred
 from anylatent.lazy import torch
+from anylatent.nn.blur import blurred
 from anylatent.nn.sites import Context, Heads, Mix, Site
 from anylatent.types import Float, Tensor
 

@@ -17,6 +17,7 @@ class Tap(Hook, kind="tap"):
 
     parts: ClassVar[frozenset[str]] = frozenset({"block"})
     order: ClassVar[int] = 10
+    changes: ClassVar[bool] = False
 
     block: int = Field(default=0, ge=0, description="Which block, from 0.")
 

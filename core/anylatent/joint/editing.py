@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from anylatent.editing.base import Editor
+from anylatent.editing.base import Editor, encoded
 from anylatent.lazy import torch
 from anylatent.types import Tensor
 
@@ -42,18 +42,14 @@ class GivenParts(Editor, kind="given-parts"):
 
     def start(self, tokenizer: "Tokenizer", given: list[Any], seeds: Tensor) -> "State":
         """Errors: `ValueError` for unknown parts, if none is left to make, or a part is given that the sample lacks."""
-        from anylatent.state import State
-
         kept, gone = self.roles(tokenizer)
         if self.given and not given:
             raise ValueError(f"no sample was given whose {list(self.given)} could be kept")
-        samples = [given[i % len(given)] for i in range(len(seeds))] if given else []
-        for index, sample in enumerate(samples):
+        for index, sample in enumerate(given):
             missing = [part for part in self.given if isinstance(sample, dict) and sample.get(part) is None]
             if missing:
-                raise ValueError(f"given sample {index % len(given)} lacks the parts {missing} that are to be kept")
-        state = tokenizer.encode(samples) if samples else tokenizer.layout(seeds)
-        state = State.of(state.streams, seeds.to(state.device))
+                raise ValueError(f"given sample {index} lacks the parts {missing} that are to be kept")
+        state = encoded(tokenizer, given, seeds) if given else tokenizer.layout(seeds)
         for name in kept:
             state = state.with_kept(name, state[name].mask)
         empty = {name: torch.zeros_like(state[name].values) for name in gone}

@@ -2,16 +2,21 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import ceil
 from typing import Any
 
 import torch
 from torch import nn
 
 from anylatent.joint.tokenizers import JointConfig
-from anylatent.spec import StreamSpec
+from anylatent.spec import AxisSpec, StreamSpec
 from anylatent.state import State
 from anylatent.tokenizers.base import Tokenizer
+from anylatent.tokenizers.sizes import Size, asked_sizes
 from anylatent.types import Float, Tensor
+
+_NEARLY = 1e-6
+"""Share of a step by which a length may be longer than whole steps: rounding."""
 
 
 class JointTokenizer(Tokenizer):
@@ -96,10 +101,22 @@ class JointTokenizer(Tokenizer):
 
         return self._joined(encoded, rows)
 
-    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: int | None = None) -> State:
-        """The parts' layouts; `size` is asked of the first part."""
-        first = next(iter(self.named))
-        return self._joined(lambda part, tokenizer: tokenizer.layout(seeds, conditions, size if part == first else None), seeds)
+    @property
+    def size_axes(self) -> tuple[AxisSpec, ...]:
+        return next(iter(self.named.values())).size_axes
+
+    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: Size = None) -> State:
+        """The parts' layouts. `size` is the first part's; parts that share an axis with it reach as far along it."""
+        first, *_ = self.named
+        asked = asked_sizes(size, self.size_axes)
+        reach = {(axis.name, axis.unit): count * axis.step for axis, count in zip(self.size_axes, asked) if count is not None}
+
+        def own(part: str, tokenizer: Tokenizer) -> State:
+            lengths = [reach.get((axis.name, axis.unit)) for axis in tokenizer.size_axes]
+            sizes = [None if length is None else ceil(length / axis.step - _NEARLY) for length, axis in zip(lengths, tokenizer.size_axes)]
+            return self._blamed(part, lambda: tokenizer.layout(seeds, conditions, size if part == first else sizes))
+
+        return self._joined(own, seeds)
 
     def decode(self, state: State) -> list[Any]:
         """A mapping a row; a part whose tokens are absent (time 1) is None."""

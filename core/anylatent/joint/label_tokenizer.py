@@ -10,6 +10,7 @@ from anylatent.joint.tokenizers import LabelConfig
 from anylatent.spec import StreamSpec
 from anylatent.state import State, Stream
 from anylatent.tokenizers.base import Tokenizer
+from anylatent.tokenizers.sizes import Size, asked_sizes, told
 from anylatent.types import Float, Tensor
 
 SALTS = 100
@@ -89,10 +90,10 @@ class LabelTokenizer(Tokenizer):
         values = state[self.config.stream].values[:, 0]
         return [self.facts["classes"][place] for place in torch.cdist(values, self.codes).argmin(1).tolist()]
 
-    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: int | None = None) -> State:
+    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: Size = None) -> State:
         """One token a row. Errors: `ValueError` for another size."""
-        if size not in (None, 1):
-            raise ValueError(f"size {size}: a label is one token")
+        if asked_sizes(size, ()) not in ((None,), (1,)):
+            raise ValueError(f"size {told(size)}: a label is one token")
         return State.of({self.config.stream: Stream.of(torch.zeros(len(seeds), 1, self.specs[0].width, device=seeds.device))}, seeds)
 
 

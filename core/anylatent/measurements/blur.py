@@ -7,6 +7,7 @@ from pydantic import Field
 from anylatent.lazy import torch
 from anylatent.measurements.base import Layout, Mixing
 from anylatent.measurements.regions import unknown_axes
+from anylatent.nn.blur import near
 from anylatent.spec import StreamSpec
 from anylatent.types import Float, Tensor
 
@@ -27,12 +28,11 @@ class Blur(Mixing, kind="blur"):
         return super().refuses(spec) or unknown_axes([spec], dict.fromkeys(self.axes))
 
     def matrix(self, layout: Layout) -> Float[Tensor, "rows tokens tokens"]:
-        both = layout.mask[:, :, None] & layout.mask[:, None]
-        distance = torch.zeros_like(both, dtype=layout.positions.dtype)
+        rows, tokens = layout.mask.shape
+        distance = layout.positions.new_zeros(rows, tokens, tokens)
         for index, axis in enumerate(layout.spec.axes):
             place = layout.positions[..., index] / axis.step
             apart = (place[:, :, None] - place[:, None]).square()
             blurred = not self.axes or axis.name in self.axes
             distance = distance + (apart if blurred else torch.where(apart < 0.25, 0.0, torch.inf))
-        weights = torch.exp(-distance / (2 * self.width**2)).where(both, 0.0)
-        return weights / weights.sum(2, keepdim=True).clamp(min=1e-12)
+        return near(distance, layout.mask, self.width) * layout.mask[:, :, None]

@@ -7,11 +7,11 @@ from anylatent.measurements.base import Layout
 from anylatent.spec import StreamSpec
 from anylatent.types import Bool, Tensor
 
-Interval = tuple[float, float]
+Fractions = tuple[float, float]
 """From and to, as fractions of a sample's extent."""
 
 
-def check_intervals(intervals: Mapping[str, Interval]) -> None:
+def check_intervals(intervals: Mapping[str, Fractions]) -> None:
     """Errors: `ValueError` if one does not increase within 0 and 1."""
     for name, (low, high) in intervals.items():
         if not 0 <= low < high <= 1:
@@ -25,7 +25,7 @@ def unknown_axes(specs: Sequence[StreamSpec], named: Mapping[str, object]) -> st
     return f"there is no axis {missing}: the tokens have {sorted(known) or 'none, use `tokens`'}" if missing else None
 
 
-def inside(layout: Layout, intervals: Mapping[str, Interval], tokens: Interval) -> Bool[Tensor, "rows tokens"]:
+def inside(layout: Layout, intervals: Mapping[str, Fractions], tokens: Fractions) -> Bool[Tensor, "rows tokens"]:
     """The tokens inside of all intervals, as fractions of the row's extent; of a stream without axes a share of its elements."""
     if not layout.spec.axes:
         place = (layout.mask.cumsum(1) - 0.5) / layout.mask.sum(1, keepdim=True)

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from anylatent.lazy import torch
 from anylatent.measurements.base import Layout, Mixing
-from anylatent.measurements.regions import Interval, check_intervals, inside, unknown_axes
+from anylatent.measurements.regions import Fractions, check_intervals, inside, unknown_axes
 from anylatent.spec import StreamSpec
 from anylatent.types import Float, Tensor
 
@@ -27,10 +27,10 @@ class Select(Mixing, kind="select"):
 
     example: ClassVar[Mapping[str, Any]] = {"anew": {"x": [0.5, 1]}}
 
-    anew: dict[str, Interval] = Field(
+    anew: dict[str, Fractions] = Field(
         default={}, description="Intervals of the axes, as fractions from 0 to 1; a token inside all is not known."
     )
-    tokens: Interval = Field(default=(0.5, 1.0), description="For pure sets: the interval of elements that is not known.")
+    tokens: Fractions = Field(default=(0.5, 1.0), description="For pure sets: the interval of elements that is not known.")
     invert: bool = Field(default=False, description="The inside is known, the outside is not.")
 
     @model_validator(mode="after")

@@ -1,15 +1,14 @@
 """What the run's denoiser knows of held-out samples: their likelihood, their class, features that tell it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from anylatent.data import Dataset, Record
 from anylatent.lazy import torch
-from anylatent.metrics.base import Evidence, Measure, Metric
+from anylatent.metrics.base import Evidence, Measure, Metric, TooFewSamples
 from anylatent.metrics.intervals import mean_interval, wilson
-from anylatent.modality import Modality
 from anylatent.types import Float, Int, Tensor
 
 if TYPE_CHECKING:
@@ -19,18 +18,19 @@ if TYPE_CHECKING:
 
 
 class LikelihoodMetric(Metric, kind="likelihood"):
-    """Bits a number of held-out samples' tokens, by the probability-flow ODE (Song et al. 2020, 2011.13456), as their conditions say.
+    """Bits a number of held-out samples' tokens, as their conditions say: by the probability-flow ODE (Song et al. 2020,
+    2011.13456), on discrete paths by their bound.
 
     In tokens, whatever the tokenizer: comparable between denoisers of one tokenizer. The training samples' beside it show
     what was learnt by heart.
     """
 
     limit: int = Field(default=100, ge=2, description="Samples of each split.")
-    steps: int = Field(default=40, ge=1, description="Runge-Kutta steps, four network calls each.")
-    probes: int = Field(default=1, ge=1, description="Random directions that the divergence is estimated with.")
+    steps: int = Field(default=40, ge=1, description="Runge-Kutta steps, four network calls each; on discrete paths, four times each.")
+    probes: int = Field(default=1, ge=1, description="Random directions that the divergence is estimated with (Gaussian paths).")
 
     def compute(self, evidence: Evidence) -> list[Measure]:
-        """One measure with a bootstrap interval. Errors: `ValueError` without a denoiser, or for a path without a flow."""
+        """One measure with a bootstrap interval. Errors: `ValueError` without a denoiser, or for a path without a flow or bound."""
         from anylatent.random import seed_of
 
         held, learnt = (self._bits(evidence, data) for data in (evidence.test, evidence.train))
@@ -42,7 +42,7 @@ class LikelihoodMetric(Metric, kind="likelihood"):
         from anylatent.perception.likelihood import log_likelihood
 
         denoiser, tokenizer = _parts(self, evidence)
-        records = _some(data, self.limit)
+        records = _some(self, data, self.limit)
         found = []
         for first in range(0, len(records), 50):
             chunk = records[first : first + 50]
@@ -61,10 +61,6 @@ class DiffusionClassifier(Metric, kind="diffusion-classifier"):
     limit: int = Field(default=100, ge=2, description="Held-out samples.")
     draws: int = Field(default=24, ge=1, description="Times and noises a sample: each is one network call a class.")
     weight: Literal["noise", "likelihood"] = Field(default="noise", description="How errors at different times are added up.")
-
-    def refusals(self, modality: Modality, tokenizer: "Tokenizer") -> Iterator[str]:
-        if self.limit < self.min_n:
-            yield f"metric '{self.kind}' needs at least {self.min_n} samples, given limit {self.limit}"
 
     def compute(self, evidence: Evidence) -> list[Measure]:
         """One measure with Wilson's interval. Errors: `ValueError` if there are fewer than two classes."""
@@ -144,9 +140,11 @@ def _parts(metric: Metric, evidence: Evidence) -> "tuple[Denoiser, Tokenizer]":
     return evidence.model.denoiser, evidence.tokenizer
 
 
-def _some(data: Dataset, limit: int) -> list[Record]:
-    """Records, evenly spread."""
+def _some(metric: Metric, data: Dataset, limit: int) -> list[Record]:
+    """Records, evenly spread. Errors: `TooFewSamples`."""
     count = min(limit, len(data))
+    if count < metric.min_n:
+        raise TooFewSamples(f"{metric.kind} needs at least {metric.min_n} samples, given {count}: it judges those of the data")
     return [data[i * len(data) // count] for i in range(count)]
 
 
@@ -165,7 +163,7 @@ def _classes(
     metric: Metric, data: Dataset, condition: str, limit: int, known: list[Any] | None = None
 ) -> tuple[list[Record], list[Any], Int[Tensor, " samples"]]:
     """Records of a split that have the condition, its values, and which is each record's."""
-    records = [record for record in _some(data, limit) if record.conditions.get(condition) is not None]
+    records = [record for record in _some(metric, data, limit) if record.conditions.get(condition) is not None]
     values = known or sorted({record.conditions[condition] for record in records}, key=str)
     records = [record for record in records if record.conditions[condition] in values]
     if len(values) < 2 or not records:

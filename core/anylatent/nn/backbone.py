@@ -21,6 +21,8 @@ class Backbone(nn.Module, ABC):
     """
 
     sites: ClassVar[frozenset[str]] = frozenset()
+    self_conditioning: float = 0.0
+    """Share of training rows that are told a first prediction (`Stream.told`); 0: it has no such input."""
 
     def __init__(self, specs: tuple[StreamSpec, ...], width: int) -> None:
         super().__init__()

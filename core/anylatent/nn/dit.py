@@ -97,15 +97,26 @@ class DiTNetwork(Backbone):
 
     Each stream has its own embedding and readout; tokens are told apart by a stream embedding, their coordinates (rotary,
     one share of each head per named axis) and their own noise level. Rotary turns say only how far tokens are from each
-    other: where all is noise none is the first, unless `absolute` tells it.
+    other: where all is noise none is the first, unless `absolute` tells it. With `self_conditioning` each stream has a second
+    embedding, of what was last said of its tokens.
     """
 
     sites = frozenset({"trunk", "block", "attention", "attend", "cross", "mlp"})
 
     def __init__(
-        self, specs: tuple[StreamSpec, ...], *, depth: int, width: int, heads: int, mlp: float, cross: bool, absolute: bool = False
+        self,
+        specs: tuple[StreamSpec, ...],
+        *,
+        depth: int,
+        width: int,
+        heads: int,
+        mlp: float,
+        cross: bool,
+        absolute: bool = False,
+        self_conditioning: float = 0.0,
     ) -> None:
         super().__init__(specs, width)
+        self.self_conditioning = self_conditioning
         self.depth, self.heads = depth, heads
         # The union of the streams' axes; a shared name and unit is a shared coordinate, in the finest of the steps.
         self.axes: dict[tuple[str, str], float] = {}
@@ -118,6 +129,9 @@ class DiTNetwork(Backbone):
         self.modulation = zero_init(Linear(width, 6 * width * depth + 2 * width, "modulation"))
         self.blocks = nn.ModuleList(Block(index, width, heads, mlp, cross) for index in range(depth))
         self.readout = nn.ModuleDict({spec.name: zero_init(Linear(width, spec.width, "readout")) for spec in specs})
+        # Last, so that all other weights begin as they would without it; without a bias, so that being told nothing is being told 0.
+        told = {spec.name: zero_init(Linear(spec.width, width, "embed", bias=False)) for spec in specs} if self_conditioning else {}
+        self.told = nn.ModuleDict(told)
 
     def modulate(self, levels: Float[Tensor, "rows levels"], vector: Float[Tensor, "rows width"]) -> Float[Tensor, "rows levels numbers"]:
         return self.modulation(nn.functional.silu(self.time(levels) + vector[:, None]))
@@ -158,7 +172,8 @@ class DiTNetwork(Backbone):
         tokens, positions, masks = [], [], []
         for spec in self.specs:
             stream = state[spec.name]
-            tokens.append(self.embed[spec.name](values[spec.name]) + self.stream[spec.name])
+            x = self.embed[spec.name](values[spec.name]) + self.stream[spec.name]
+            tokens.append(x + self.told[spec.name](stream.told) if self.told and stream.told is not None else x)
             columns = {(axis.name, axis.unit): stream.positions[..., i] for i, axis in enumerate(spec.axes)}
             nowhere = stream.time.new_zeros(stream.time.shape)
             ticks = [columns[axis] / step if axis in columns else nowhere for axis, step in self.axes.items()]

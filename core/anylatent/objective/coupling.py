@@ -112,9 +112,10 @@ class OptimalTransport(Coupling, kind="optimal-transport"):
 class Stored(Coupling, kind="stored"):
     """The noise that each sample was made of: reflow (Liu et al. 2022, 2209.03003, algorithm 1).
 
+    From Python only: a recipe's data sets are files, which do not say what they were made of, so it is no component of recipes.
     For a data set that a run made by a deterministic solver without guidance towards anything but the same conditions: sample
     i of `anylatent sample RUN --seed S`, in order and unchanged, was made of the noise of seed S + i. A second training on
-    these pairs has straighter paths; use it with `times: {kind: u-shaped}`.
+    these pairs has straighter paths; use it with `UShapedTimes`.
     """
 
     systems: ClassVar[tuple[str, ...]] = ("Rectified flow, reflow (2209.03003)", "2-rectified flow++ (2405.20320)")

@@ -12,6 +12,7 @@ from anylatent.objective.losses import Loss, Squared
 from anylatent.objective.times import LogitNormalTimes, TimeDensity
 from anylatent.objective.weighting import Unweighted, Weighting
 from anylatent.paths.base import GaussianPath, Path, Prediction
+from anylatent.paths.discrete import DiscretePath
 from anylatent.paths.rectified import Rectified
 from anylatent.spec import StreamSpec
 from anylatent.types import Float, Tensor
@@ -96,6 +97,7 @@ class Objective(Node):
             path, prediction = self.of(spec.name)
             if prediction not in path.predictions:
                 found.append(f"path '{path.kind}' of stream '{spec.name}' predicts {' or '.join(path.predictions)}, given '{prediction}'")
+            found += self._unheard(spec, path, [other for other in specs if not other.given])
             if self.coupling.gaussian and not isinstance(path, GaussianPath):
                 found.append(
                     f"coupling '{self.coupling.kind}' measures distances to noise; path '{path.kind}' of stream '{spec.name}' has none"
@@ -114,6 +116,18 @@ class Objective(Node):
                     f"stream '{spec.name}' is bridged from '{source}', which training does not always give: set objective.given to 1"
                 )
         return found
+
+    def _unheard(self, spec: StreamSpec, path: Path, made: Sequence[StreamSpec]) -> list[str]:
+        """What is said of a stream's loss that its path, which has a loss of its own, does not listen to."""
+        if not isinstance(path, DiscretePath):
+            return []
+        own = self.streams.get(spec.name, StreamObjective())
+        error = own.error or self.error
+        others = [other for other in made if not isinstance(self.of(other.name)[0], DiscretePath)]
+        if isinstance(error, Squared) or (own.error is None and others):  # the recipe's common error is then the others'
+            return []
+        refusal = f"path '{path.kind}' of stream '{spec.name}' has a loss of its own and no use for the error '{error.kind}': leave it out"
+        return [f"{refusal}, and choose the path's `weighting` (bound or even)"]
 
     def of(self, stream: str) -> tuple[Path, Prediction]:
         """The path and the prediction of a stream."""
@@ -195,6 +209,8 @@ class Objective(Node):
     def loss(self, denoiser: "Denoiser", clean: "State", condition: "Condition", step: int) -> Float[Tensor, " rows"]:
         """The loss of each row: error of the prediction, mean over channels and over tokens that are neither given nor absent."""
         noised, targets = self.corrupt(clean, denoiser, step, condition)
+        if denoiser.self_conditioned:
+            noised = told(noised, denoiser, condition, step)
         predictions = denoiser.predict(noised, condition)
         total = torch.zeros(len(clean), device=clean.device)
         for name, target in targets.items():
@@ -208,6 +224,26 @@ class Objective(Node):
             error = error if factor is None else error * factor
             total = total + own.weight * (error * counts).sum(1) / counts.sum(1).clamp(min=1)
         return total
+
+
+def told(noised: "State", denoiser: "Denoiser", condition: "Condition", step: int) -> "State":
+    """The noised rows, of which a share is told what the denoiser says of them, without gradient; the others are told nothing.
+
+    Chen et al. 2022, 2208.04202, sec. 2.3: half of them. Which ones is by row seed.
+    """
+    from anylatent import random
+
+    chosen = random.uniform(noised.seeds, "self-conditioning", step, 0, 1)[:, 0] < denoiser.backbone.self_conditioning
+    found = {name: torch.zeros_like(stream.values) for name, stream in noised.streams.items()}
+    if chosen.any():
+        rows = noised.select(chosen)
+        with torch.no_grad():
+            clean = denoiser(rows, condition.select(chosen))
+        torch.clear_autocast_cache()  # else the pass that learns would take over weights that were cast without gradient
+        known = {name: stream.mask & (stream.time < 1) for name, stream in rows.streams.items()}
+        for name, x in denoiser.heard(clean, known).items():
+            found[name][chosen] = x.to(found[name].dtype)
+    return noised.with_told(found)
 
 
 def _inside(t: Tensor) -> Tensor:

@@ -217,3 +217,14 @@ class GaussianPath(Path):
     def velocity(self, x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """dx/dt of the probability-flow ODE at `x_t`, given a prediction x0."""
         return self.alpha_dot(t) * x0 + self.sigma_dot(t) * self.to_noise(x0, x_t, t)
+
+
+def not_gaussian(path: Path, who: str) -> str | None:
+    """Why a method for Gaussian paths alone cannot be used on this one ("solver 'euler' moves along" Gaussian paths, not …), or None."""
+    return None if isinstance(path, GaussianPath) else f"{who} Gaussian paths, not '{path.kind}'"
+
+
+def as_gaussian(path: Path) -> GaussianPath:
+    """The path, of which a method has been refused on all others (`not_gaussian`)."""
+    assert isinstance(path, GaussianPath), f"path '{path.kind}' is not Gaussian: it should have been refused before"
+    return path

@@ -8,6 +8,7 @@ import torch
 from anylatent import random
 from anylatent.denoiser import Denoiser
 from anylatent.paths.base import GaussianPath
+from anylatent.paths.discrete import DiscretePath
 from anylatent.state import State
 from anylatent.types import Float, Tensor
 
@@ -30,25 +31,28 @@ def denoising_errors(
     a candidate adds. The `draws` times (evenly spread quantiles) and noises of a row are its own, the same for all candidates:
     their differences are then far less noisy. `weight` "noise": the mean squared error of the noise, as published;
     "likelihood": minus the logarithm of the density up to a constant (Kingma et al. 2021, 2107.00630, eq. 15), so that a softmax of the
-    negative errors is the posterior of equally likely candidates.
+    negative errors is the posterior of equally likely candidates. On discrete paths "noise" is the cross-entropy, mean over
+    tokens, at all times alike, and "likelihood" the path's bound of -log p (`DiscretePath.bound`), in nats too.
 
-    Calls: rows x candidates x draws. Errors: `ValueError` for a stream whose path is not Gaussian.
+    Calls: rows x candidates x draws. Errors: `ValueError` for a stream whose path is neither Gaussian nor discrete.
     """
     made = [spec for spec in denoiser.specs if not spec.given]
     for spec in made:
-        if not isinstance(denoiser.path(spec.name), GaussianPath):
+        if not isinstance(denoiser.path(spec.name), GaussianPath | DiscretePath):
             raise ValueError(
-                f"stream '{spec.name}' is on the path '{denoiser.path(spec.name).kind}': the diffusion classifier needs a Gaussian one"
+                f"stream '{spec.name}' is on the path '{denoiser.path(spec.name).kind}': the diffusion classifier needs a Gaussian or a "
+                "discrete one"
             )
-    conditions = [[dict(row) | dict(candidate) for row in asked] for candidate in candidates]
     total = torch.zeros(len(state), len(candidates), dtype=torch.float64, device=state.device)
-    for draw in range(draws):
-        noised, weights = _noised(denoiser, state, draw, draws, weight)
-        for k, rows in enumerate(conditions):
-            for first in range(0, len(state), batch):
-                index = torch.arange(first, min(first + batch, len(state)), device=state.device)
-                data = denoiser(noised.select(index), denoiser.conditions([rows[i] for i in index.tolist()], state.device))
-                total[index, k] += _error(state.select(index), data, {name: w[index] for name, w in weights.items()}, noised.select(index))
+    for first in range(0, len(state), batch):
+        index = torch.arange(first, min(first + batch, len(state)), device=state.device)
+        clean = state.select(index)
+        rows = [asked[i] for i in index.tolist()]
+        conditions = [denoiser.conditions([dict(row) | dict(candidate) for row in rows], state.device) for candidate in candidates]
+        for draw in range(draws):
+            noised, weights = _noised(denoiser, clean, draw, draws, weight)
+            for k, condition in enumerate(conditions):
+                total[index, k] += _error(denoiser, clean, denoiser(noised, condition), weights, noised, weight)
     return (total / draws).float()
 
 
@@ -61,13 +65,16 @@ def _noised(denoiser: Denoiser, state: State, draw: int, draws: int, weight: Wei
         if spec.given:
             noised = noised.with_kept(spec.name, stream.mask)
             continue
-        assert isinstance(path, GaussianPath), "checked by `denoising_errors`"
-        t = _time(path, path.start(denoiser.corruptions[spec.name].prediction), u, weight)
-        alpha, sigma = path.alpha(t), path.sigma(t)
-        snr = (alpha / sigma) ** 2
-        numbers = ((stream.mask & ~stream.keep).sum(1) * spec.width).clamp(min=1)
-        # In t, noise errors count alike; in ln(ratio), a half |d snr / d ln ratio| = snr, over the length of that axis.
-        weights[spec.name] = snr / numbers if weight == "noise" else snr * _span(path)
+        free = (stream.mask & ~stream.keep).sum(1)
+        if isinstance(path, GaussianPath):
+            t = _time(path, path.start(denoiser.corruptions[spec.name].prediction), u, weight)
+            snr = (path.alpha(t) / path.sigma(t)) ** 2
+            # In t, noise errors count alike; in ln(ratio), a half |d snr / d ln ratio| = snr, over the length of that axis.
+            weights[spec.name] = snr / (free * spec.width).clamp(min=1) if weight == "noise" else snr * _span()
+        elif weight == "noise":
+            t, weights[spec.name] = u, 1 / free.clamp(min=1)
+        else:
+            t, weights[spec.name] = u**2, 2 * u  # most of the bound is near t = 0
         x1 = path.prior(spec, state.noise(spec.name, 0, draw, "classifier"), stream.mask)
         noised = noised.with_values({spec.name: path.corrupt(stream.values, x1, t[:, None, None])})
         noised = noised.with_time({spec.name: t[:, None].expand(-1, stream.shape[1])})
@@ -78,7 +85,7 @@ _RATIOS = (1e-2, 1e2)
 """Noise-to-signal ratios that the likelihood is integrated between."""
 
 
-def _span(path: GaussianPath) -> float:
+def _span() -> float:
     low, high = torch.tensor(_RATIOS, dtype=torch.float64).log().tolist()
     return high - low
 
@@ -87,13 +94,20 @@ def _time(path: GaussianPath, start: float, u: Float[Tensor, " rows"], weight: W
     if weight == "noise":
         return u * start
     low, _ = torch.tensor(_RATIOS, dtype=torch.float64).log().tolist()
-    return path.time_of((low + u.double() * _span(path)).exp()).float().clamp(max=start)
+    return path.time_of((low + u.double() * _span()).exp()).float().clamp(max=start)
 
 
-def _error(clean: State, data: Mapping[str, Tensor], weights: Mapping[str, Tensor], noised: State) -> Float[Tensor, " rows"]:
+def _error(
+    denoiser: Denoiser, clean: State, data: Mapping[str, Tensor], weights: Mapping[str, Tensor], noised: State, weight: Weight
+) -> Float[Tensor, " rows"]:
     total = torch.zeros(len(clean), dtype=torch.float64, device=clean.device)
-    for name, weight in weights.items():
-        stream = noised[name]
-        counts = (stream.mask & ~stream.keep)[..., None]
-        total += weight.double() * ((data[name] - clean[name].values).square() * counts).double().sum((1, 2))
+    for name, counted in weights.items():
+        stream, path, x0 = noised[name], denoiser.path(name), clean[name].values
+        if not isinstance(path, DiscretePath):
+            errors = (data[name] - x0).square().sum(-1)
+        elif weight == "noise":
+            errors = -path.log_of(x0, data[name])
+        else:
+            errors = path.bound(data[name], x0, stream.values, stream.time[..., None])
+        total += counted.double() * errors.double().masked_fill(~(stream.mask & ~stream.keep), 0).sum(1)
     return total

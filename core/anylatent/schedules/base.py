@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 
 class Schedule(Node, family="schedule"):
-    """Chooses `n + 1` decreasing times, the last of them 0. Made once a request, in double, and kept as a table."""
+    """The times that rows go through in `n` steps: from the path's start to 0.
+
+    They fall, or rise again in places (then there are more steps than `n`); a row's tokens may each have their own. They are made
+    once a request, in double.
+    """
 
     @property
     def rises(self) -> bool:

@@ -13,17 +13,17 @@ from anylatent.schedules.spaced import Uniform
 from anylatent.types import Float, Tensor
 
 
-class Interval(Spec):
-    """From `low` back to `high`, `repeats` times."""
+class Rise(Spec):
+    """From the time `low` back to `high`, `repeats` times."""
 
     low: float = Field(default=0.1, gt=0, lt=1, description="The time that is reached before going up.")
     high: float = Field(default=0.5, gt=0, le=1, description="The time that is gone up to.")
     repeats: int = Field(default=1, ge=0, description="How often. 0: never.")
 
     @model_validator(mode="after")
-    def _rises(self) -> "Interval":
+    def _rises(self) -> "Rise":
         if self.low >= self.high:
-            raise ValueError(f"an interval of a restart goes up: its low {self.low} is not below its high {self.high}")
+            raise ValueError(f"a rise of a restart goes up: its low {self.low} is not below its high {self.high}")
         return self
 
 
@@ -61,7 +61,7 @@ class Restart(Rising, kind="restart"):
     neutral: ClassVar[Mapping[str, Any] | None] = {"intervals": []}
     systems: ClassVar[tuple[str, ...]] = ("Restart sampling (2306.14878)",)
 
-    intervals: tuple[Interval, ...] = Field(default=(Interval(),), description="Where to go up; intervals of falling times.")
+    intervals: tuple[Rise, ...] = Field(default=(Rise(),), description="Where to go up, and how often.")
 
     def visits(self, times: list[float]) -> list[int]:
         last = len(times) - 1

@@ -9,7 +9,8 @@ from anylatent.lazy import torch
 from anylatent.paths.base import Path
 from anylatent.schedules.base import Schedule, shifted
 from anylatent.schedules.spaced import Uniform
-from anylatent.spec import StreamSpec
+from anylatent.spec import StreamSpec, missing_axes
+from anylatent.state import from_first
 from anylatent.types import Float, Tensor
 
 if TYPE_CHECKING:
@@ -66,10 +67,7 @@ class Pyramid(Schedule, kind="pyramid"):
         return self
 
     def refuses(self, spec: StreamSpec) -> str | None:
-        names = [axis.name for axis in spec.axes]
-        if not self.axis or not names or self.axis in names:
-            return None
-        return f"schedule 'pyramid' follows the axis '{self.axis}'; the stream '{spec.name}' has {', '.join(names)}"
+        return missing_axes(f"schedule '{self.kind}'", [self.axis], [spec]) if self.axis and spec.axes else None
 
     def times(self, n: int, path: Path, start: float = 1.0) -> Float[Tensor, " times"]:
         return self.of.times(n, path, start)
@@ -81,10 +79,9 @@ class Pyramid(Schedule, kind="pyramid"):
             return None
         if refusal := self.refuses(spec):
             raise ValueError(refusal)
-        # The first token's place is 0; half a thousandth, so that what rounding left below a block is in it.
-        places = stream.positions[..., names.index(self.axis) if self.axis else 0].cpu().double().masked_fill(~stream.mask.cpu(), torch.inf)
-        ahead = (places - places.amin(1, keepdim=True)) / self.block
-        delay = self.lag * (ahead + 5e-4).floor().masked_fill(~stream.mask.cpu(), 0).nan_to_num(0).long()
+        places = stream.positions[..., names.index(self.axis) if self.axis else 0].cpu().double()
+        # Half a thousandth, so that what rounding left below a block is in it.
+        delay = self.lag * (from_first(places, stream.mask.cpu()) / self.block + 5e-4).floor().long()
         times = self.of.times(n, path, start)
         step = torch.arange(n + 1 + int(delay.max()))[:, None] - delay[:, None]
         return times[step.clamp(0, n)]

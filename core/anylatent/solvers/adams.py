@@ -14,7 +14,7 @@ from anylatent.types import Float, Tensor
 class AdamsBashforth(Multistep, kind="adams-bashforth"):
     """x_s = x_t + int of the polynomial through the last velocities, with any step sizes (Hairer et al. 1993, III.5, eq. 5.7).
 
-    Order 1 is Euler's. On `edm` it is the linear multistep sampler of k-diffusion. The step that ends at t = 0 returns the prediction.
+    Order 1 is Euler's. On `edm` it is the linear multistep solver of k-diffusion. The step that ends at t = 0 returns the prediction.
     """
 
     remembers: ClassVar[Parameter] = "velocity"

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from anylatent.lazy import torch
-from anylatent.paths.base import GaussianPath
+from anylatent.paths.base import as_gaussian
 from anylatent.solvers.base import LOWEST, Memory, Move, Query, Solver, Steps
 from anylatent.solvers.runge_kutta import TABLEAUS, combined
 from anylatent.types import Float, Tensor
@@ -18,14 +18,15 @@ class Adaptive(Solver, kind="adaptive"):
     error is that of its worst token: the mean square over channels of (difference of the pair) / (tolerance (1 + |x|)). A step is
     split into as many sub-steps as that takes, whatever other rows do, and the next begins with their size; with tolerance infinity
     it is one, that of `runge-kutta`. The step to t = 0 goes to the noise-to-signal ratio 0.01 and then returns the prediction, so
-    that `steps: 1` is enough.
+    that `steps: 1` is enough. The receipt says how many sub-steps were made, how many more were rejected, and how many were taken at
+    the limit although their error was over the tolerance (`over_tolerance`).
     """
 
     calls: ClassVar[int] = 0
 
     tableau: Literal["bogacki-shampine", "dormand-prince"] = Field(default="bogacki-shampine", description="Orders 3(2) and 5(4).")
     tolerance: float = Field(default=0.01, gt=0, description="Error allowed a sub-step, absolute and relative.")
-    limit: int = Field(default=100, ge=1, description="Sub-steps a step; the last one goes the whole way, whatever its error.")
+    limit: int = Field(default=100, ge=1, description="Tries a step; the last one goes the whole way, whatever its error.")
 
     @property
     def order(self) -> int:
@@ -36,8 +37,7 @@ class Adaptive(Solver, kind="adaptive"):
         return {"size": torch.zeros_like(x[:, :1, :1])}
 
     def step(self, x: Float[Tensor, "rows tokens width"], memory: Memory, move: Move) -> Steps:
-        path, t = move.path, move.t
-        assert isinstance(path, GaussianPath), "checked by `supports`"
+        path, t = as_gaussian(move.path), move.t
         tableau = TABLEAUS[self.tableau]
         ends = move.s <= 0
         s = torch.where(ends, torch.minimum(t, path.time_of(torch.full_like(t, LOWEST))), move.s)
@@ -51,7 +51,7 @@ class Adaptive(Solver, kind="adaptive"):
 
         slope = slope_of((yield Query(x, t)), x, t)
         length = span.abs().amax(1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
-        cautious = (0.01 / self._norm(slope, x)) ** (1 / tableau.order)
+        cautious = _coarse((0.01 / self._norm(slope, x)) ** (1 / tableau.order))
         size = torch.where(memory["size"] > 0, memory["size"] / length, cautious).clamp(max=1)
         for left in reversed(range(self.limit)):
             going = done < 1
@@ -67,9 +67,13 @@ class Adaptive(Solver, kind="adaptive"):
             # Both pairs end with the new point's slope: `guess` is the step.
             worst = self._norm(h * combined(tableau.error, slopes), torch.maximum(x.abs(), guess.abs()))
             accepted = going & ((worst <= 1) | (left == 0))
+            move.count(self.kind, "sub_steps", accepted.to(x.dtype).flatten())
+            move.count(self.kind, "rejected", (going & ~accepted).to(x.dtype).flatten())
+            move.count(self.kind, "over_tolerance", (accepted & (worst > 1)).to(x.dtype).flatten())
             x, slope = torch.where(accepted, guess, x), torch.where(accepted, slopes[-1], slope)
             done = torch.where(accepted, torch.where(h >= 1 - done, 1.0, done + h), done)
-            size = torch.where(going, h * (0.9 * worst.clamp(min=1e-9) ** (-1 / tableau.order)).clamp(0.2, 2), size)
+            wanted = h * (0.9 * worst.clamp(min=1e-9) ** (-1 / tableau.order)).clamp(0.2, 2)
+            size = torch.where(going, _coarse(wanted), size)
             if bool((done >= 1).all()):
                 break
         if ends.any():
@@ -80,3 +84,8 @@ class Adaptive(Solver, kind="adaptive"):
     def _norm(self, change: Tensor, x: Tensor) -> Float[Tensor, "rows 1 1"]:
         """The change of each row's worst token, in units of what is tolerated."""
         return (change / (self.tolerance * (1 + x.abs()))).square().mean(2, keepdim=True).sqrt().amax(1, keepdim=True)
+
+
+def _coarse(size: Tensor) -> Tensor:
+    """The nearest of four sizes an octave: an error's rounding, which depends on the batch, does not change the step."""
+    return torch.exp2((4 * size.log2()).round() / 4)

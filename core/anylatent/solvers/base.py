@@ -9,9 +9,11 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
+from pydantic import Field
+
 from anylatent.lazy import torch
 from anylatent.node import Node
-from anylatent.paths.base import GaussianPath, Path
+from anylatent.paths.base import GaussianPath, Path, as_gaussian, not_gaussian
 from anylatent.types import Bool, Float, Tensor
 
 Memory = dict[str, Tensor]
@@ -36,11 +38,22 @@ class Noise(Protocol):
     def __call__(self, draw: int, purpose: str = "") -> Tensor: ...
 
 
+class Count(Protocol):
+    """Enters in the receipt of a solver, by its kind, what each row did in this step, under a name; 0: nothing."""
+
+    def __call__(self, kind: str, name: str, amounts: Float[Tensor, " rows"]) -> None: ...
+
+
+def uncounted(kind: str, name: str, amounts: Float[Tensor, " rows"]) -> None:
+    """A `Count` of a step that nobody asks about."""
+
+
 @dataclass(frozen=True)
 class Move:
     """One step of B rows: from `t` to `s` (they broadcast against `(B, N, C)`).
 
-    `table` `(B, #N, K)` holds this step's numbers from `Solver.table`.
+    `table` `(B, #N, K)` holds this step's numbers from `Solver.table`. Calls of the network are counted by the engine; `count` is for
+    what a solver decides row by row, or leaves undone.
     """
 
     path: Path
@@ -48,10 +61,14 @@ class Move:
     s: Float[Tensor, "rows #tokens 1"]
     table: Float[Tensor, "rows #tokens numbers"]
     noise: Noise
+    count: Count = uncounted
 
 
 Steps = Generator[Query, Tensor, tuple[Tensor, Memory]]
 """What a step is: it yields queries, is sent predictions of the clean tokens, and returns the new tokens and memory."""
+
+WayBack = Literal["none", "near", "exact"]
+"""Whether a step can be undone: not at all, up to an error like its own, or exactly."""
 
 
 class Solver(Node, family="solver"):
@@ -65,12 +82,17 @@ class Solver(Node, family="solver"):
     stochastic: ClassVar[bool] = False
     calls: ClassVar[int] = 1
     """Predictions asked for in a full step, at most; 0: no fixed number."""
-    invertible: ClassVar[bool] = False
-    """Whether `unstep` undoes `step` exactly."""
+    way_back: ClassVar[WayBack] = "none"
+    """Whether there is an `unstep`, and whether that undoes `step` up to its error or exactly; a class variable or a property."""
+
+    @property
+    def cold(self) -> int:
+        """The order of convergence where rows begin at a finite noise level without a past: of multistep solvers, less than `order`."""
+        return self.order
 
     def supports(self, path: Path) -> str | None:
         """Why it cannot run on this path, or None."""
-        return None if isinstance(path, GaussianPath) else f"solver '{self.kind}' moves along Gaussian paths, not '{path.kind}'"
+        return not_gaussian(path, f"solver '{self.kind}' moves along")
 
     def end(self, path: Path) -> float:
         """The time at which it stops: 0, but for a solver that cannot go all the way."""
@@ -95,7 +117,8 @@ class Solver(Node, family="solver"):
     def unstep(self, x: Float[Tensor, "rows tokens width"], memory: Memory, move: Move) -> Steps:
         """The way back: from `move.s`, where `x` is, to the earlier `move.t`; the same numbers as `step` had.
 
-        An invertible solver gives back the very tokens (and memory) that `step` was given. Others need not have one.
+        Where `way_back` is exact it gives back the very tokens (and memory) that `step` was given; where it is "none" there need not
+        be one.
         """
         raise NotImplementedError
 
@@ -115,12 +138,17 @@ class Multistep(Solver):
     """How many earlier predictions enter; the first steps have fewer, and a lower order."""
     remembers: ClassVar[Parameter] = "data"
 
+    @property
+    def cold(self) -> int:
+        """At most 2: the first step knows one prediction, and makes an error of second order, once."""
+        return min(self.order, 2)
+
     def coefficients(self, path: GaussianPath, times: Float[Tensor, "times *tokens"]) -> list[Tensor]:
         """The columns a, b_0, …, b_history, and c for stochastic ones, each `(steps, …)`."""
         raise NotImplementedError
 
     def table(self, path: Path, times: Float[Tensor, "times *tokens"]) -> Float[Tensor, "steps *tokens numbers"]:
-        assert isinstance(path, GaussianPath), "checked by `supports`"
+        path = as_gaussian(path)
         remembered = meaning(path, times[:-1], self.remembers) if self.history and self.remembers != "data" else ()
         return torch.stack([*remembered, *self.coefficients(path, times)], -1)
 
@@ -147,13 +175,14 @@ class Multistep(Solver):
 class OneStep(Multistep):
     """A table without history or noise: it has a way back, a nearly right one."""
 
+    way_back: ClassVar[WayBack] = "near"
+
     def unstep(self, x: Float[Tensor, "rows tokens width"], memory: Memory, move: Move) -> Steps:
         """The step solved for x_t as if the prediction were the same at both ends (Song et al. 2020, 2010.02502, sec. 4.3).
 
         Its error is that of a step. Clean tokens (s = 0) count as those of the lowest noise, `LOWEST`.
         """
-        path, t = move.path, move.t
-        assert isinstance(path, GaussianPath), "checked by `supports`"
+        path, t = as_gaussian(move.path), move.t
         low = torch.minimum(path.time_of(torch.full_like(t, LOWEST)), t / 2)
         clean = move.s <= 0
         s = torch.where(clean, low, move.s)
@@ -161,6 +190,55 @@ class OneStep(Multistep):
         d = yield Query(x, s)
         a, b = self.table(path, torch.stack((t, s)))[0].unbind(-1)
         return (x - b * d) / a, memory
+
+
+class Around(Solver):
+    """What does more in another solver's steps; unless a subclass says else, all else is as that one says.
+
+    What the inner solver counts is in the receipts under its own kind.
+    """
+
+    solver: Solver = Field(description="What moves from time to time.")
+
+    @property
+    def idle(self) -> bool:
+        """Whether it adds nothing to the inner solver: it is neutral."""
+        raise NotImplementedError
+
+    @property
+    def order(self) -> int:
+        return self.solver.order
+
+    @property
+    def cold(self) -> int:
+        return self.solver.cold
+
+    @property
+    def stochastic(self) -> bool:
+        return self.solver.stochastic
+
+    @property
+    def calls(self) -> int:
+        return self.solver.calls
+
+    @property
+    def way_back(self) -> WayBack:
+        return self.solver.way_back if self.idle else "none"
+
+    def supports(self, path: Path) -> str | None:
+        return self.solver.supports(path)
+
+    def end(self, path: Path) -> float:
+        return self.solver.end(path)
+
+    def table(self, path: Path, times: Float[Tensor, "times *tokens"]) -> Float[Tensor, "steps *tokens numbers"]:
+        return self.solver.table(path, times)
+
+    def memory(self, x: Float[Tensor, "rows tokens width"]) -> Memory:
+        return self.solver.memory(x)
+
+    def unstep(self, x: Float[Tensor, "rows tokens width"], memory: Memory, move: Move) -> Steps:
+        return self.solver.unstep(x, memory, move)
 
 
 LOWEST = 0.01

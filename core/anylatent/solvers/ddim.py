@@ -29,7 +29,7 @@ class DDIM(OneStep, kind="ddim"):
 
 
 class Ancestral(Multistep, kind="ancestral"):
-    """The ancestral sampler of DDPM (Ho et al. 2020, 2006.11239; `eta` = 1), with fresh noise in every step but the last."""
+    """The ancestral steps of DDPM (Ho et al. 2020, 2006.11239; `eta` = 1), with fresh noise in every step but the last."""
 
     order: ClassVar[int] = 1
     stochastic: ClassVar[bool] = True

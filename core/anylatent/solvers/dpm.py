@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from anylatent.lazy import torch
-from anylatent.paths.base import GaussianPath, Path
+from anylatent.paths.base import GaussianPath, Path, as_gaussian
 from anylatent.solvers.base import Memory, Move, Query, Solver, Steps, meaning
 from anylatent.solvers.exponential import integrand, linear, log_snr
 from anylatent.solvers.integrals import weights
@@ -32,7 +32,7 @@ class DPMSolver(Solver, kind="dpm-solver"):
 
     def table(self, path: Path, times: Float[Tensor, "times *tokens"]) -> Float[Tensor, "steps *tokens numbers"]:
         """p, q; for each place in between and then the end a, b, w; for each place t, p, q."""
-        assert isinstance(path, GaussianPath), "checked by `supports`"
+        path = as_gaussian(path)
         t, s = times[:-1], times[1:]
         lam = log_snr(path, times)
         shares = {1: (), 2: (self.r,), 3: (1 / 3, 2 / 3)}[self.order]

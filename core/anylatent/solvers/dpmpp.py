@@ -27,7 +27,7 @@ class DPMpp3M(Multistep, kind="dpm++3m"):
     """Quadratic extrapolation of the prediction in lambda = ln(alpha / sigma) (Lu et al. 2022, 2211.01095, sec. 4.2).
 
     The parabola is integrated exactly. (The authors' code, and others after it, take half of its curvature: second order.) Lower orders
-    as `dpm++2m`.
+    as `dpm++2m`: of order 3 once it has three points, from a cold start 2.
     """
 
     order: ClassVar[int] = 3

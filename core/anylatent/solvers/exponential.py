@@ -148,7 +148,7 @@ class DEIS(Multistep, kind="deis"):
 class SDEDPMpp(Multistep, kind="sde-dpm++"):
     """SDE-DPM-Solver++: the reverse SDE, its linear part and its noise exact (Lu et al. 2022, 2211.01095, eq. 19 and app. A).
 
-    At order 1 and `eta` 1 it is the ancestral sampler. `eta` 0 is the multistep DPM-Solver++ of that order. There is no third order:
+    At order 1 and `eta` 1 it is `ancestral`. `eta` 0 is the multistep DPM-Solver++ of that order. There is no third order:
     with noise between the predictions a parabola through three of them gains nothing.
     """
 

@@ -5,8 +5,8 @@ from typing import ClassVar
 from pydantic import Field
 
 from anylatent.lazy import torch
-from anylatent.paths.base import GaussianPath, Path
-from anylatent.solvers.base import LOWEST, Memory, Move, Query, Solver, Steps
+from anylatent.paths.base import Path, as_gaussian
+from anylatent.solvers.base import LOWEST, Memory, Move, Query, Solver, Steps, WayBack
 from anylatent.solvers.exponential import linear
 from anylatent.types import Float, Tensor
 
@@ -18,13 +18,12 @@ class _Invertible(Solver):
     tokens themselves had to be rounded by. The denoiser is asked about the rounded ones, the same ones on both ways.
     """
 
-    invertible: ClassVar[bool] = True
+    way_back: ClassVar[WayBack] = "exact"
 
     last: float = Field(default=LOWEST, gt=0, le=1, description="The noise-to-signal ratio at which it ends, short of t = 0.")
 
     def end(self, path: Path) -> float:
-        assert isinstance(path, GaussianPath), "checked by `supports`"
-        return float(path.time_of(torch.tensor(self.last, dtype=torch.float64)))
+        return float(as_gaussian(path).time_of(torch.tensor(self.last, dtype=torch.float64)))
 
     def memory(self, x: Float[Tensor, "rows tokens width"]) -> Memory:
         """The other copy, what it and the tokens were rounded by; and whence it is: 0 from nowhere, 1 from a step, 2 from a way back."""
@@ -73,7 +72,7 @@ class BDIA(_Invertible, kind="bdia"):
 
     def table(self, path: Path, times: Float[Tensor, "times *tokens"]) -> Float[Tensor, "steps *tokens numbers"]:
         """First or not; a and b of x_s = a x_t + b d + gamma x_before; those of DDIM's step alone."""
-        assert isinstance(path, GaussianPath), "checked by `supports`"
+        path = as_gaussian(path)
         a, b, _ = linear(path, times)
         first = torch.cat((torch.ones_like(a[:1]), torch.zeros_like(a[1:])))
         back_a, back_b, _ = linear(path, torch.stack((times[1:-1], times[:-2])))
@@ -113,8 +112,7 @@ class EDICT(_Invertible, kind="edict"):
 
     def table(self, path: Path, times: Float[Tensor, "times *tokens"]) -> Float[Tensor, "steps *tokens numbers"]:
         """First or not; a and b of DDIM's step."""
-        assert isinstance(path, GaussianPath), "checked by `supports`"
-        a, b, _ = linear(path, times)
+        a, b, _ = linear(as_gaussian(path), times)
         return torch.stack((torch.cat((torch.ones_like(a[:1]), torch.zeros_like(a[1:]))), a, b), -1)
 
     def step(self, x: Float[Tensor, "rows tokens width"], memory: Memory, move: Move) -> Steps:

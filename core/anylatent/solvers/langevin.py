@@ -6,13 +6,13 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from anylatent.lazy import torch
-from anylatent.paths.base import GaussianPath, Path
-from anylatent.solvers.base import Memory, Move, Query, Solver, Steps
+from anylatent.paths.base import Path, as_gaussian, not_gaussian
+from anylatent.solvers.base import Around, Memory, Move, Query, Solver, Steps
 from anylatent.solvers.ddim import DDIM
 from anylatent.types import Float, Tensor
 
 
-class Langevin(Solver, kind="langevin"):
+class Langevin(Around, kind="langevin"):
     """x <- x + e score + sqrt(2 e) z with e = 2 (r sigma)^2 (Song et al. 2020, 2011.13456, algorithms 4 and 5).
 
     Their step 2 (r |z| / |score|)^2, with the norms as they are in expectation where noise dominates, |score| = |z| / sigma: so a step
@@ -20,7 +20,6 @@ class Langevin(Solver, kind="langevin"):
     their distribution back to it; its own bias is of the order of r^2. None at t = 0; with `steps` 0 it is the inner solver.
     """
 
-    stochastic: ClassVar[bool] = True
     neutral: ClassVar[Mapping[str, Any] | None] = {"steps": 0}
     systems: ClassVar[tuple[str, ...]] = ("Score SDE predictor-corrector (2011.13456)",)
 
@@ -29,34 +28,37 @@ class Langevin(Solver, kind="langevin"):
     signal_to_noise: float = Field(default=0.16, gt=0, le=1, description="r: how large they are.")
 
     @property
+    def idle(self) -> bool:
+        return self.steps == 0
+
+    @property
     def order(self) -> int:
         """0, because its own bias stays however many steps the inner solver makes."""
-        return self.solver.order if self.steps == 0 else 0
+        return self.solver.order if self.idle else 0
+
+    @property
+    def cold(self) -> int:
+        return self.solver.cold if self.idle else 0
+
+    @property
+    def stochastic(self) -> bool:
+        return self.solver.stochastic or not self.idle
 
     @property
     def calls(self) -> int:
-        return self.solver.calls + self.steps
+        return self.solver.calls and self.solver.calls + self.steps
 
     def supports(self, path: Path) -> str | None:
-        return super().supports(path) or self.solver.supports(path)
-
-    def end(self, path: Path) -> float:
-        return self.solver.end(path)
-
-    def table(self, path: Path, times: Float[Tensor, "times *tokens"]) -> Float[Tensor, "steps *tokens numbers"]:
-        return self.solver.table(path, times)
-
-    def memory(self, x: Float[Tensor, "rows tokens width"]) -> Memory:
-        return self.solver.memory(x)
+        return not_gaussian(path, f"solver '{self.kind}' moves along") or super().supports(path)
 
     def step(self, x: Float[Tensor, "rows tokens width"], memory: Memory, move: Move) -> Steps:
-        path, s = move.path, move.s
-        assert isinstance(path, GaussianPath), "checked by `supports`"
+        path, s = as_gaussian(move.path), move.s
         x, memory = yield from self.solver.step(x, memory, move)
         inside = s > 0
         rows = inside.flatten(1).any(1)
-        if not rows.any():
+        if self.idle or not rows.any():
             return x, memory
+        move.count(self.kind, "steps", self.steps * rows.to(x.dtype))
         s = torch.where(inside, s, move.t)
         e = 2 * self.signal_to_noise**2
         for draw in range(self.steps):

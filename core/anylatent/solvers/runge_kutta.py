@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from anylatent.lazy import torch
-from anylatent.paths.base import GaussianPath
+from anylatent.paths.base import as_gaussian
 from anylatent.solvers.base import Memory, Move, Query, Solver, Steps
 from anylatent.types import Float, Tensor
 
@@ -69,8 +69,7 @@ def combined(weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
 
 def marched(tableau: Tableau, x: Tensor, memory: Memory, move: Move) -> Steps:
     """One step of the tableau; the one that ends at t = 0 returns the prediction (there, velocities divide by sigma = 0)."""
-    path, t, s = move.path, move.t, move.s
-    assert isinstance(path, GaussianPath), "checked by `supports`"
+    path, t, s = as_gaussian(move.path), move.t, move.s
     data = yield Query(x, t)
     inside = s > 0
     rows = inside.flatten(1).any(1)

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from anylatent.lazy import torch
-from anylatent.paths.base import GaussianPath, Path
+from anylatent.paths.base import Path, as_gaussian
 from anylatent.solvers.base import Memory, Move, Query, Solver, Steps, meaning, pushed
 from anylatent.solvers.exponential import Line, integrand, linear, log_snr
 from anylatent.solvers.integrals import weights
@@ -32,9 +32,14 @@ class UniPC(Solver, kind="unipc"):
     def order(self) -> int:
         return self.points + 1
 
+    @property
+    def cold(self) -> int:
+        """At most 3: the first step knows one prediction, and is corrected with two."""
+        return min(self.order, 3)
+
     def table(self, path: Path, times: Float[Tensor, "times *tokens"]) -> Float[Tensor, "steps *tokens numbers"]:
         """First or not, p, q, 1 / alpha for noise, a, b; the predictor's numbers and those of the corrector of the step before."""
-        assert isinstance(path, GaussianPath), "checked by `supports`"
+        path = as_gaussian(path)
         a, b, _ = linear(path, times)
         past = range(1, self.points)
         u, at, weight, middle = integrand(path, times, self.parameter, line=self.line)

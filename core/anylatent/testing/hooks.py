@@ -56,7 +56,7 @@ class HookContract:
         shaken(denoiser, size=0.1)
         return denoiser.eval().requires_grad_(False)
 
-    def _request(self, denoiser: Denoiser, seeds: list[int], hooks: tuple[Hook, ...], steps: int = 12, scale: float = 2.0) -> Request:
+    def _request(self, denoiser: Denoiser, seeds: list[int], hooks: tuple[Hook, ...], steps: int = 8, scale: float = 2.0) -> Request:
         sizes = torch.tensor([4 + seed % 5 for seed in seeds])
         mask = torch.arange(int(sizes.max()))[None] < sizes[:, None]
         positions = torch.arange(mask.shape[1], dtype=torch.float32)[None, :, None].expand(len(seeds), -1, -1)
@@ -79,8 +79,8 @@ class HookContract:
         assert set(receipts[hook.kind].rows) == {0, 1, 2}
 
     def test_rows_are_alone_together(self, denoiser: Denoiser, hook: Hook) -> None:
-        """16 rows that join one by one, with mixed steps, scales and with or without the hook: each as it is alone."""
-        requests = [self._request(denoiser, [seed], (hook,) if seed % 4 else (), 8 + seed % 5, 1 + seed / 8) for seed in range(16)]
+        """8 rows that join one by one, with mixed steps, scales and with or without the hook: each as it is alone."""
+        requests = [self._request(denoiser, [seed], (hook,) if seed % 4 else (), 5 + seed % 3, 1 + seed / 4) for seed in range(8)]
         alone = [sample(denoiser, request) for request in requests]
         engine, done = Engine(denoiser), {}
         for request in requests:
@@ -89,7 +89,7 @@ class HookContract:
         done |= {finished.row: finished for finished in engine.stream()}
         for row, (state, receipts) in enumerate(alone):
             values = state["tokens"].values[0]
-            torch.testing.assert_close(done[row].state["tokens"].values[0, : len(values)], values, atol=1e-4, rtol=0)
+            torch.testing.assert_close(done[row].state["tokens"].values[0, : len(values)], values, atol=1e-5, rtol=0)
             assert done[row].receipts == {name: dict(receipt.rows[0]) for name, receipt in receipts.items()}, "decisions differ"
 
     def test_a_small_budget_costs_no_correctness(self, denoiser: Denoiser, neutral: Hook, hook: Hook) -> None:

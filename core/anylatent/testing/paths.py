@@ -26,7 +26,7 @@ class PathContract:
     def path(cls) -> GaussianPath:
         raise NotImplementedError("give the fixture `path`")
 
-    @settings(max_examples=8)
+    @settings(max_examples=3)
     @given(t=INSIDE, seed=st.integers(0, 1000))
     def test_conversions_round_trip(self, path: GaussianPath, t: float, seed: int) -> None:
         """Every kind of prediction converts to every other and back, and a perfect one of each kind means the same data."""

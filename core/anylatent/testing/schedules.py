@@ -26,8 +26,8 @@ class ScheduleContract:
     def schedule(cls) -> Schedule:
         raise NotImplementedError("give the fixture `schedule`")
 
-    @pytest.mark.parametrize("start", [1.0, 0.995, 0.4])
-    @pytest.mark.parametrize("n", [1, 2, 3, 12, 60])
+    @pytest.mark.parametrize("start", [1.0, 0.4])
+    @pytest.mark.parametrize("n", [1, 2, 3, 40])
     def test_times_go_from_the_start_to_0(self, schedule: Schedule, n: int, start: float) -> None:
         for path in PATHS:
             self._goes(schedule, path, n, start)

@@ -34,7 +34,7 @@ class TokenizerCase:
     """Values that are no samples: each must be refused."""
     permute: Callable[[Any, list[int]], Any] | None = None
     """For streams of order `set`: a sample with its elements in another order."""
-    sizes: Mapping[int, int] = field(default_factory=dict)
+    sizes: Mapping[int | tuple[int | None, ...], int] = field(default_factory=dict)
     """What `layout` may be asked for, and how many tokens a row then has."""
     round_trip: float | None = 1e-4
     """How far decoded samples, encoded again, may be from the tokens; None: decoding loses more (say why)."""
@@ -217,10 +217,21 @@ class TokenizerContract:
 
     def test_layouts_have_the_size_that_is_asked_for(self, case: TokenizerCase, tokenizer: Tokenizer) -> None:
         for size, tokens in case.sizes.items():
-            assert set(_tokens(tokenizer.layout(torch.arange(5), size=size))) == {tokens}
+            state = tokenizer.layout(torch.arange(5), size=size)
+            assert set(_tokens(state)) == {tokens}
+            if all(spec.kind == "continuous" for spec in tokenizer.specs):
+                assert len(tokenizer.decode(state)) == 5
         if any(spec.kind == "continuous" for spec in tokenizer.specs):
-            with pytest.raises(ValueError, match="size"):
-                tokenizer.layout(torch.arange(5), size=0)
+            for size in (0, (1,) * (len(tokenizer.size_axes) + 2)):
+                with pytest.raises(ValueError, match="size"):
+                    tokenizer.layout(torch.arange(5), size=size)
+
+    def test_sizes_are_along_axes_that_tokens_have(self, case: TokenizerCase, tokenizer: Tokenizer) -> None:
+        """What is asked of none of them is as drawn."""
+        known = {(axis.name, axis.unit) for spec in tokenizer.specs for axis in spec.axes}
+        assert {(axis.name, axis.unit) for axis in tokenizer.size_axes} <= known
+        drawn, seeds = (None,) * len(tokenizer.size_axes), torch.arange(9)
+        assert not (apart := _apart(tokenizer.layout(seeds, size=drawn), tokenizer.layout(seeds), 0.0)), apart
 
     # --- identity ---------------------------------------------------------------------------------------------
 

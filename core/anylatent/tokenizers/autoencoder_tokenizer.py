@@ -9,11 +9,12 @@ import torch
 from anylatent import random
 from anylatent.nn.layers import Linear
 from anylatent.nn.transformer import Transformer, bounded_log_variance, gaussian_kl
-from anylatent.spec import StreamSpec
+from anylatent.spec import AxisSpec, StreamSpec
 from anylatent.state import State, Stream
 from anylatent.tokenizers.arrays import chunks
 from anylatent.tokenizers.autoencoder import AutoencoderConfig
 from anylatent.tokenizers.base import Tokenizer
+from anylatent.tokenizers.sizes import Size
 from anylatent.tokenizers.statistics import Statistics
 from anylatent.types import Float, Tensor
 
@@ -99,7 +100,11 @@ class AutoencoderTokenizer(Tokenizer):
         tokens = self._reconstruct(self.statistics.restore(stream.values), stream)
         return self.inner.decode(state.with_values({self.inside.name: tokens * stream.mask[..., None]}))
 
-    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: int | None = None) -> State:
+    @property
+    def size_axes(self) -> tuple[AxisSpec, ...]:
+        return self.inner.size_axes
+
+    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: Size = None) -> State:
         state = self.inner.layout(seeds, conditions, size)
         stream = state[self.inside.name]
         return state.with_values({self.inside.name: stream.values.new_zeros(*stream.mask.shape, self.config.latent)})

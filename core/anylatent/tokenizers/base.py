@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from anylatent.spec import StreamSpec
+from anylatent.spec import AxisSpec, StreamSpec
 from anylatent.state import State
 from anylatent.tokenizers.config import TokenizerConfig
+from anylatent.tokenizers.sizes import Size
 from anylatent.types import Float, Tensor
 
 
@@ -65,11 +66,20 @@ class Tokenizer(nn.Module, ABC):
     def decode(self, state: State) -> list[Any]:
         """One sample a row. A stochastic decoder draws from the state's row seeds."""
 
+    @property
+    def size_axes(self) -> tuple[AxisSpec, ...]:
+        """What the numbers of a `size` count: along which axes, and as `step` how much of the axis's unit one of them is.
+
+        () for a number of elements. A sample may have axes that no size can be asked of: none of those is here.
+        """
+        return ()
+
     @abstractmethod
-    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: int | None = None) -> State:
+    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: Size = None) -> State:
         """An empty state to generate into: positions and mask of new rows, values zero.
 
-        Ragged modalities draw the number of tokens from what `fit` saw, by row seed, unless `size` asks for it.
+        Ragged modalities draw sizes from what `fit` saw, by row seed, unless `size` asks for them: a number an axis of
+        `size_axes`, or one for the first. Errors: `ValueError` for a size that its samples cannot have.
         """
 
     def count(self, sample: Any) -> int:

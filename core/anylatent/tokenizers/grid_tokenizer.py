@@ -13,6 +13,7 @@ from anylatent.state import State, Stream
 from anylatent.tokenizers.arrays import chunks, describe, is_clean
 from anylatent.tokenizers.base import Tokenizer
 from anylatent.tokenizers.grid import GridConfig
+from anylatent.tokenizers.sizes import Size, asked_sizes
 from anylatent.tokenizers.statistics import Statistics
 from anylatent.types import Float, Tensor
 
@@ -79,17 +80,19 @@ class GridTokenizer(Tokenizer):
             samples.append(self._join(values[row][mask], shape).cpu())
         return samples
 
-    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: int | None = None) -> State:
-        """Sizes drawn as training saw them. `size`: the length of the first axis (in cells), the others as drawn."""
-        first = self.config.patch[0]
-        if size is not None and (size < 1 or size % first):
-            raise ValueError(f"size {size}: expected a length of axis '{self.axes[0].name}', a multiple of {first} cells")
+    @property
+    def size_axes(self) -> tuple[AxisSpec, ...]:
+        return self.axes
+
+    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: Size = None) -> State:
+        """Sizes drawn as training saw them. `size`: cells of each axis, a multiple of the patch's."""
+        asked = asked_sizes(size, self.axes, self.config.patch)
         shapes, counts = zip(*self.facts["shapes"], strict=True)
         edges = torch.tensor(counts, dtype=torch.float32).cumsum(0) / sum(counts)
         drawn = torch.searchsorted(edges, random.uniform(seeds.cpu(), "layout", 0, 0, 1)[:, 0]).clamp(max=len(shapes) - 1)
         rows = []
         for choice in drawn.tolist():
-            shape = tuple(shapes[choice]) if size is None else (size, *shapes[choice][1:])
+            shape = tuple(own if cells is None else cells for own, cells in zip(shapes[choice], asked, strict=True))
             positions = self._positions(shape)[None]
             rows.append(State.of({self.config.stream: Stream.of(torch.zeros(1, positions.shape[1], self.specs[0].width), positions)}))
         state = State.cat(rows)

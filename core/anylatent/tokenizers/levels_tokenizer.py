@@ -12,6 +12,7 @@ from anylatent.state import State, Stream
 from anylatent.tokenizers.arrays import chunks
 from anylatent.tokenizers.base import Tokenizer
 from anylatent.tokenizers.levels import BitsConfig, LevelsConfig
+from anylatent.tokenizers.sizes import Size
 from anylatent.types import Float, Int, Tensor
 
 
@@ -79,7 +80,11 @@ class Rounded(Tokenizer):
         whole = replace(stream, values=values * stream.mask[..., None])
         return self.inner.decode(replace(state, streams={self.inside.name: whole}))
 
-    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: int | None = None) -> State:
+    @property
+    def size_axes(self) -> tuple[AxisSpec, ...]:
+        return self.inner.size_axes
+
+    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: Size = None) -> State:
         state = self.inner.layout(seeds, conditions, size)
         stream = state[self.inside.name]
         wrapped = self._wrap(torch.zeros_like(stream.values, dtype=torch.long), stream)

@@ -12,6 +12,7 @@ from anylatent.state import State, Stream
 from anylatent.tokenizers.arrays import chunks, describe, is_clean
 from anylatent.tokenizers.base import Tokenizer
 from anylatent.tokenizers.set import SetConfig
+from anylatent.tokenizers.sizes import Size, asked_sizes
 from anylatent.tokenizers.statistics import Statistics
 from anylatent.types import Int, Tensor
 
@@ -76,10 +77,10 @@ class SetTokenizer(Tokenizer):
         stream = state[self.config.stream]
         return [row[mask].cpu() for row, mask in zip(self.statistics.restore(stream.values), stream.mask, strict=True)]
 
-    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: int | None = None) -> State:
-        if size is not None and size < 1:
-            raise ValueError(f"size {size}: expected a number of elements, 1 or more")
-        sizes = draw_size(self.facts["sizes"], seeds) if size is None else [size] * len(seeds)
+    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: Size = None) -> State:
+        """`size`: elements; else as many as drawn."""
+        (asked,) = asked_sizes(size, ())
+        sizes = draw_size(self.facts["sizes"], seeds) if asked is None else [asked] * len(seeds)
         return empty_set(self.config.stream, sizes, self.channels, seeds)
 
     def _check(self, sample: Any, index: int) -> None:

@@ -12,7 +12,7 @@ from anylatent.files import DamagedFile, check_seal, read_json, read_tensors, se
 from anylatent.training.averages import Averages
 from anylatent.types import Tensor
 
-_KEPT = 2
+KEPT = 2
 """Older checkpoints are removed: the last, and one in case the last is damaged."""
 
 
@@ -43,7 +43,7 @@ def save(folder: Path, step: int, module: nn.Module, averages: Averages, optimiz
         write_tensors(part / "optimizer.safetensors", _moments(module, optimizer))
         write_json(part / "state.json", {"step": step})
         seal(part)
-    for old in checkpoints(folder)[:-_KEPT]:
+    for old in checkpoints(folder)[:-KEPT]:
         shutil.rmtree(old)
     return path
 

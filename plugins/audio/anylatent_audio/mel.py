@@ -11,12 +11,13 @@ from anylatent.spec import AxisSpec, StreamSpec
 from anylatent.state import State
 from anylatent.tokenizers.arrays import chunks
 from anylatent.tokenizers.base import Tokenizer
+from anylatent.tokenizers.sizes import Size
 from anylatent.tokenizers.statistics import Statistics
 from anylatent.types import Float, Tensor
 from anylatent_audio.inversion import sound_of, spectrum_of
 from anylatent_audio.mel_config import MelConfig
 from anylatent_audio.sound import Sound
-from anylatent_audio.sound_tokens import STREAM, check_example, check_sound, empty_sounds, sizes_of, stream_of
+from anylatent_audio.sound_tokens import STREAM, axis_of, check_example, check_sound, empty_sounds, sizes_of, stream_of
 from anylatent_audio.torchaudio_fallback import load
 
 _STEPS = 60
@@ -56,8 +57,11 @@ class Mel(Tokenizer):
 
     @property
     def specs(self) -> tuple[StreamSpec, ...]:
-        axis = AxisSpec(name="t", unit="s", step=self.span / self.rate)
-        return (StreamSpec(name=STREAM, width=self.config.bins * self.config.frames, axes=(axis,), order="sequence"),)
+        return (StreamSpec(name=STREAM, width=self.config.bins * self.config.frames, axes=self.size_axes, order="sequence"),)
+
+    @property
+    def size_axes(self) -> tuple[AxisSpec, ...]:
+        return (axis_of(self.span, self.rate),)
 
     def restore(self, facts: Mapping[str, Any]) -> None:
         if facts["rate"] != self.rate:
@@ -86,7 +90,8 @@ class Mel(Tokenizer):
         # Row by row: phase reconstruction would let rounding differ with the batch.
         return [self._sound(row[mask]) for row, mask in zip(values, stream.mask, strict=True)]
 
-    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: int | None = None) -> State:
+    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: Size = None) -> State:
+        """`size`: tokens; else as long as `duration` asks, or as drawn."""
         return empty_sounds(self.facts["sizes"], self.span, self.rate, self.specs[0].width, seeds, conditions, size)
 
     def _tokens(self, sound: Sound) -> Float[Tensor, "tokens width"]:

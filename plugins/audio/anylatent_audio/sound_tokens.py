@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 
+from anylatent.spec import AxisSpec
 from anylatent.state import State, Stream
 from anylatent.tokenizers.arrays import describe
 from anylatent.tokenizers.set_tokenizer import draw_size
+from anylatent.tokenizers.sizes import Size, asked_sizes
 from anylatent.types import Tensor
 from anylatent_audio.sound import Sound
 
@@ -43,6 +45,11 @@ def sizes_of(samples: Sequence[Sound], span: int) -> list[list[int]]:
     return [list(pair) for pair in sorted(Counter(ceil(len(sound) / span) for sound in samples).items())]
 
 
+def axis_of(span: int, rate: int) -> AxisSpec:
+    """Time, in tokens of `span` samples."""
+    return AxisSpec(name="t", unit="s", step=span / rate)
+
+
 def stream_of(rows: Sequence[Tensor], seconds: float) -> Stream:
     """Rows `(N, C)` of any lengths, padded: tokens of `seconds` each, placed at their middles."""
     values = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
@@ -59,16 +66,15 @@ def empty_sounds(
     width: int,
     seeds: Tensor,
     conditions: Sequence[Mapping[str, Any]] | None,
-    size: int | None,
+    size: Size,
 ) -> State:
     """New rows: of `size` tokens; else as long as the condition `duration` (or `seconds`) asks; else drawn as training saw them.
 
     Errors: `ValueError` for a size or duration that is no length.
     """
-    if size is not None and size < 1:
-        raise ValueError(f"size {size}: expected a number of tokens of {span / rate:g} s, 1 or more")
-    tokens = draw_size([(count, times) for count, times in sizes], seeds) if size is None else [size] * len(seeds)
-    if size is None and conditions is not None:
+    (count,) = asked_sizes(size, (axis_of(span, rate),))
+    tokens = draw_size([(count, times) for count, times in sizes], seeds) if count is None else [count] * len(seeds)
+    if count is None and conditions is not None:
         asked = [_asked_tokens(row, span, rate) for row in conditions]
         tokens = [drawn if wanted is None else wanted for drawn, wanted in zip(tokens, asked, strict=True)]
     stream = stream_of([torch.zeros(count, width) for count in tokens], span / rate)

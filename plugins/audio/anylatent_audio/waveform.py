@@ -14,10 +14,11 @@ from anylatent.spec import AxisSpec, StreamSpec
 from anylatent.state import State
 from anylatent.tokenizers.arrays import chunks
 from anylatent.tokenizers.base import Tokenizer
+from anylatent.tokenizers.sizes import Size
 from anylatent.tokenizers.statistics import Statistics
 from anylatent.types import Float, Int, Tensor
 from anylatent_audio.sound import Sound
-from anylatent_audio.sound_tokens import STREAM, check_example, check_sound, empty_sounds, sizes_of, stream_of
+from anylatent_audio.sound_tokens import STREAM, axis_of, check_example, check_sound, empty_sounds, sizes_of, stream_of
 from anylatent_audio.waveform_config import WaveformConfig
 from anylatent_audio.waveform_network import Decoder, Encoder, spectral_loss
 
@@ -42,8 +43,11 @@ class Waveform(Tokenizer):
 
     @property
     def specs(self) -> tuple[StreamSpec, ...]:
-        axis = AxisSpec(name="t", unit="s", step=self.config.span / self.rate)
-        return (StreamSpec(name=STREAM, width=self.config.latent, axes=(axis,), order="sequence"),)
+        return (StreamSpec(name=STREAM, width=self.config.latent, axes=self.size_axes, order="sequence"),)
+
+    @property
+    def size_axes(self) -> tuple[AxisSpec, ...]:
+        return (axis_of(self.config.span, self.rate),)
 
     @property
     def trainable(self) -> bool:
@@ -102,7 +106,8 @@ class Waveform(Tokenizer):
         spans = (counts * self.config.span).tolist()
         return [Sound(wave[:length].clamp(-1, 1).cpu().clone(), self.rate) for wave, length in zip(waves, spans, strict=True)]
 
-    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: int | None = None) -> State:
+    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: Size = None) -> State:
+        """`size`: tokens; else as long as `duration` asks, or as drawn."""
         return empty_sounds(self.facts["sizes"], self.config.span, self.rate, self.config.latent, seeds, conditions, size)
 
     @property

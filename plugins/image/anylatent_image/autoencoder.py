@@ -5,7 +5,7 @@ without a discriminator; the reconstruction error is L1 + L2, because a perceptu
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,9 @@ from anylatent import random
 from anylatent.nn.transformer import bounded_log_variance, gaussian_kl
 from anylatent.spec import AxisSpec, StreamSpec
 from anylatent.state import State, Stream
+from anylatent.tokenizers.arrays import describe, is_clean
 from anylatent.tokenizers.base import Tokenizer
+from anylatent.tokenizers.sizes import Size, asked_sizes
 from anylatent.tokenizers.statistics import Statistics
 from anylatent.types import Float
 from anylatent_image.autoencoder_config import AutoencoderConfig
@@ -24,7 +26,11 @@ _CHUNK = 256
 
 
 class Autoencoder(Tokenizer):
-    """Images `(H, W, C)` to `(H / factor) x (W / factor)` tokens, and back. Latents are normalised a channel by `fit`."""
+    """Images `(H, W, C)` to `(H / factor) x (W / factor)` tokens, and back. Latents are normalised a channel by `fit`.
+
+    The networks are convolutions: images of other sizes than those of training can be asked for, and may share a batch. They are
+    restored a little worse, because norms see the whole picture.
+    """
 
     config: AutoencoderConfig
 
@@ -46,59 +52,76 @@ class Autoencoder(Tokenizer):
     def trainable(self) -> bool:
         return True
 
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Latent cells along y and x."""
-        height, width, _ = self.facts["shape"]
-        return height // self.config.factor, width // self.config.factor
-
     def loss(self, samples: Sequence[Tensor], seeds: Tensor) -> tuple[Float[Tensor, " rows"], Mapping[str, Tensor]]:
         """L2 + l1_weight L1 a pixel value, + kl_weight KL a latent value; latents are drawn by row seed."""
-        pixels = self._pixels(samples)
-        mean, log_variance = self._posterior(pixels)
-        restored = self._restored(self._draw(mean, log_variance, seeds))
-        error = restored - pixels
-        squared, absolute = error.square().mean((1, 2, 3)), error.abs().mean((1, 2, 3))
-        divergence = gaussian_kl(mean, log_variance).mean((1, 2))
-        loss = squared + self.config.l1_weight * absolute + self.config.kl_weight * divergence
-        return loss, {"squared": squared.mean(), "absolute": absolute.mean(), "kl": divergence.mean()}
+        self._check(samples)
+        losses, numbers = torch.zeros(len(samples), device=self.statistics.mean.device), {}
+        for rows, pixels in self._groups(samples):
+            mean, log_variance = self._posterior(pixels)
+            error = self._restored(self._draw(mean, log_variance, seeds[rows]), pixels.shape[2:]) - pixels
+            squared, absolute = error.square().mean((1, 2, 3)), error.abs().mean((1, 2, 3))
+            divergence = gaussian_kl(mean, log_variance).mean((1, 2))
+            loss = squared + self.config.l1_weight * absolute + self.config.kl_weight * divergence
+            losses = losses.index_put((rows.to(losses.device),), loss)
+            numbers = {"squared": squared.mean(), "absolute": absolute.mean(), "kl": divergence.mean()}
+        return losses, numbers
 
     @torch.no_grad()
     def fit(self, samples: Sequence[Tensor]) -> None:
         """Measure the latents' mean and standard deviation a channel."""
-        latents = torch.cat([self._posterior(self._pixels(chunk))[0] for chunk in _chunks(samples)])
-        self.statistics.measure(latents, torch.ones(latents.shape[:2], dtype=torch.bool, device=latents.device))
+        self._check(samples)
+        means = (self._posterior(pixels)[0] for _, pixels in self._groups(samples))
+        self.statistics.measure_batches((mean, torch.ones(mean.shape[:2], dtype=torch.bool, device=mean.device)) for mean in means)
 
     @torch.no_grad()
     def encode(self, samples: Sequence[Tensor], seeds: Tensor | None = None) -> State:
-        latents = []
-        for first, chunk in enumerate(_chunks(samples)):
-            mean, log_variance = self._posterior(self._pixels(chunk, first * _CHUNK))
-            mine = None if seeds is None else seeds[first * _CHUNK :][: len(chunk)]
-            latents.append(mean if mine is None else self._draw(mean, log_variance, mine))
-        values = self.statistics.normalise(torch.cat(latents))
-        return State.of({"image": Stream.of(values, self._positions(len(values)))}, seeds)
+        self._check(samples)
+        parts, places = [], []
+        for rows, pixels in self._groups(samples):
+            mean, log_variance = self._posterior(pixels)
+            values = self.statistics.normalise(mean if seeds is None else self._draw(mean, log_variance, seeds[rows]))
+            parts.append(State.of({"image": Stream.of(values, self._positions(pixels.shape[2:]).expand(len(rows), -1, -1))}))
+            places.append(rows)
+        state = State.cat(parts).select(torch.cat(places).argsort())
+        return State.of(state.streams, seeds)
 
     @torch.no_grad()
     def decode(self, state: State) -> list[Tensor]:
-        latents = self.statistics.restore(state["image"].values[:, : math.prod(self.grid)])  # the rest is padding
-        pixels = torch.cat([self._restored(chunk) for chunk in latents.split(_CHUNK)])
-        return list(pixels.clamp(-1, 1).permute(0, 2, 3, 1).contiguous().cpu())
+        stream = state["image"]
+        sizes = [self._size(positions[mask]) for positions, mask in zip(stream.positions, stream.mask, strict=True)]
+        made: dict[int, Tensor] = {}
+        for size, rows in _alike(sizes):
+            latents = self.statistics.restore(stream.values[rows, : math.prod(size) // self.config.factor**2])  # the rest is padding
+            pixels = self._restored(latents, size).clamp(-1, 1).permute(0, 2, 3, 1).contiguous().cpu()
+            made |= dict(zip(rows, pixels, strict=True))
+        return [made[row] for row in range(len(sizes))]
 
-    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, object]] | None = None, size: int | None = None) -> State:
-        cells = math.prod(self.grid)
-        if size not in (None, cells):
-            raise ValueError(f"image.autoencoder makes {cells} tokens an image ({self.grid[0]} x {self.grid[1]}), asked for size {size}")
-        values = torch.zeros(len(seeds), cells, self.config.channels, device=seeds.device)
-        return State.of({"image": Stream.of(values, self._positions(len(seeds)).to(seeds.device))}, seeds)
+    @property
+    def size_axes(self) -> tuple[AxisSpec, ...]:
+        return tuple(axis.model_copy(update={"step": 1.0}) for axis in self.specs[0].axes)
 
-    def _pixels(self, samples: Sequence[Tensor], first: int = 0) -> Float[Tensor, "rows channels height width"]:
-        expected = tuple(self.facts["shape"])
+    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, object]] | None = None, size: Size = None) -> State:
+        """Images as large as training's. `size`: height and width in px, multiples of `factor`."""
+        asked = asked_sizes(size, self.size_axes, [self.config.factor] * 2)
+        height, width = (own if pixels is None else pixels for own, pixels in zip(self.facts["shape"], asked, strict=False))
+        positions = self._positions((height, width)).to(seeds.device).expand(len(seeds), -1, -1)
+        values = torch.zeros(*positions.shape[:2], self.config.channels, device=seeds.device)
+        return State.of({"image": Stream.of(values, positions)}, seeds)
+
+    def _check(self, samples: Sequence[Tensor]) -> None:
+        factor, channels = self.config.factor, self.facts["shape"][2]
         for index, sample in enumerate(samples):
-            given = tuple(sample.shape) if isinstance(sample, Tensor) else type(sample).__name__
-            if given != expected:
-                raise ValueError(f"sample {first + index} is {given}, expected (height, width, channels) = {expected}")
-        return torch.stack(list(samples)).to(self.statistics.mean.device).permute(0, 3, 1, 2)
+            if not is_clean(sample, 3, channels) or any(side % factor for side in sample.shape[:2]):
+                raise ValueError(
+                    f"sample {index}: expected finite float32 numbers (height, width, {channels} channels), sides that are multiples of "
+                    f"{factor}, given {describe(sample)}"
+                )
+
+    def _groups(self, samples: Sequence[Tensor]) -> Iterator[tuple[Tensor, Float[Tensor, "rows channels height width"]]]:
+        """Indices and pixels of images of one size, some at a time."""
+        for _, rows in _alike([tuple(sample.shape[:2]) for sample in samples]):
+            pixels = torch.stack([samples[row] for row in rows]).to(self.statistics.mean.device)
+            yield torch.tensor(rows), pixels.permute(0, 3, 1, 2)
 
     def _posterior(self, pixels: Float[Tensor, "rows channels height width"]) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the latents, `(B, N, C)` each."""
@@ -109,14 +132,18 @@ class Autoencoder(Tokenizer):
         _, cells, width = mean.shape
         return mean + (0.5 * log_variance).exp() * random.normal(seeds.to(mean.device), "image.autoencoder", 0, 0, cells, width)
 
-    def _restored(self, latents: Float[Tensor, "rows cells latent"]) -> Float[Tensor, "rows channels height width"]:
-        return self.decoder(latents.transpose(1, 2).unflatten(2, self.grid))
+    def _restored(self, latents: Float[Tensor, "rows cells latent"], size: Sequence[int]) -> Float[Tensor, "rows channels height width"]:
+        return self.decoder(latents.transpose(1, 2).unflatten(2, [side // self.config.factor for side in size]))
 
-    def _positions(self, rows: int) -> Float[Tensor, "rows cells axes"]:
+    def _positions(self, size: Sequence[int]) -> Float[Tensor, "cells axes"]:
         """Centres of the latent cells in px; pixel i has its centre at i."""
-        y, x = (torch.arange(cells) * float(self.config.factor) + (self.config.factor - 1) / 2 for cells in self.grid)
-        centres = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1).flatten(0, 1)
-        return centres.to(self.statistics.mean.device).expand(rows, -1, -1)
+        factor = self.config.factor
+        y, x = (torch.arange(side // factor) * float(factor) + (factor - 1) / 2 for side in size)
+        return torch.cartesian_prod(y, x).to(self.statistics.mean.device)
+
+    def _size(self, positions: Float[Tensor, "cells axes"]) -> tuple[int, ...]:
+        """Height and width in px of the image that has its latent cells there."""
+        return tuple(round(last + (self.config.factor + 1) / 2) for last in positions.amax(0).tolist())
 
 
 class Residual(nn.Module):
@@ -164,5 +191,8 @@ def _norm(width: int) -> nn.GroupNorm:
     return nn.GroupNorm(8, width)
 
 
-def _chunks(samples: Sequence[Tensor]) -> list[Sequence[Tensor]]:
-    return [samples[first : first + _CHUNK] for first in range(0, len(samples), _CHUNK)]
+def _alike(sizes: Sequence[tuple[int, ...]]) -> Iterator[tuple[tuple[int, ...], list[int]]]:
+    """Each size and the rows that have it, some at a time."""
+    for size in sorted(set(sizes)):
+        rows = [row for row, other in enumerate(sizes) if other == size]
+        yield from ((size, rows[first : first + _CHUNK]) for first in range(0, len(rows), _CHUNK))

@@ -22,9 +22,11 @@ class TestOnDigits(TokenizerContract):
     @pytest.fixture(scope="class")
     @classmethod
     def case(cls) -> TokenizerCase:
-        bad = [torch.zeros(8, 6, 1), torch.zeros(8, 8, 3), torch.zeros(8, 8)]
+        bad = [torch.zeros(8, 7, 1), torch.zeros(8, 8, 3), torch.zeros(8, 8)]
         # Untrained, it decodes to something else than it was given.
-        return TokenizerCase(AutoencoderConfig(factor=2, width=8), _digits("test")[:12], Image.axes, bad, sizes={16: 16}, round_trip=None)
+        return TokenizerCase(
+            AutoencoderConfig(factor=2, width=8), _digits("test")[:12], Image.axes, bad, sizes={8: 16, (4, 12): 12}, round_trip=None
+        )
 
 
 class TestOnColour(TokenizerContract):
@@ -35,7 +37,12 @@ class TestOnColour(TokenizerContract):
     def case(cls) -> TokenizerCase:
         samples = list(torch.rand(5, 16, 24, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1)
         return TokenizerCase(
-            AutoencoderConfig(factor=8, width=8, depth=2, channels=3), samples, Image.axes, ["no image"], sizes={6: 6}, round_trip=None
+            AutoencoderConfig(factor=8, width=8, depth=2, channels=3),
+            samples,
+            Image.axes,
+            ["no image"],
+            sizes={16: 6, (8, 64): 8},
+            round_trip=None,
         )
 
 
@@ -104,13 +111,27 @@ def test_large_sets_are_encoded_in_parts() -> None:
         torch.testing.assert_close(state["image"].values[290], alone["image"].values[0], atol=1e-4, rtol=0)
 
 
+def test_rows_of_digits_are_restored_like_digits() -> None:
+    """Convolutions do not mind the size; pictures of several sizes share a batch.
+
+    The error is 0.030, of one digit 0.013: norms see the whole picture, and digits meet where training saw an edge.
+    """
+    autoencoder, _ = _trained()
+    digits = _digits("test")[:60]
+    rows = [torch.cat(digits[i : i + 5], 1) for i in range(0, 60, 5)]
+    restored = autoencoder.decode(autoencoder.encode([*rows, *digits]))
+    assert [tuple(picture.shape) for picture in restored] == [(8, 40, 1)] * 12 + [(8, 8, 1)] * 60
+    error = torch.stack([(made - own).square().mean() for made, own in zip(restored, [*rows, *digits])])
+    assert error[:12].mean() < 3 * error[12:].mean() < 0.1 * torch.stack(digits).var()
+
+
 def test_images_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match=r"factor 4 needs sides that are multiples of it, given 8 x 10 pixels: choose another `factor`"):
         AutoencoderConfig(factor=4).build(torch.zeros(8, 10, 3))
     with pytest.raises(ValueError, match=r"takes tensors \(height, width, channels\), given str"):
         AutoencoderConfig().build("a picture")
     autoencoder = AutoencoderConfig(factor=2, width=8).build(torch.zeros(8, 8, 1))
-    with pytest.raises(ValueError, match=r"sample 1 is \(8, 6, 1\), expected \(height, width, channels\) = \(8, 8, 1\)"):
-        autoencoder.encode([torch.zeros(8, 8, 1), torch.zeros(8, 6, 1)])
-    with pytest.raises(ValueError, match=r"makes 16 tokens an image \(4 x 4\), asked for size 9"):
-        autoencoder.layout(torch.arange(2), size=9)
+    with pytest.raises(ValueError, match=r"sample 1: expected .* \(height, width, 1 channels\), sides .* of 2, given .*\(8, 7, 1\)"):
+        autoencoder.encode([torch.zeros(8, 8, 1), torch.zeros(8, 7, 1)])
+    with pytest.raises(ValueError, match=r"size 8x9: expected a number of axis 'x', a multiple of 2, given 9"):
+        autoencoder.layout(torch.arange(2), size=(8, 9))

@@ -10,6 +10,7 @@ from anylatent import random
 from anylatent.spec import StreamSpec
 from anylatent.state import State, Stream
 from anylatent.tokenizers.base import Tokenizer
+from anylatent.tokenizers.sizes import Size
 from anylatent.tokenizers.statistics import Statistics
 from anylatent.types import Float, Tensor
 from anylatent_molecule import bonds, chemistry, conformers, sizes
@@ -62,7 +63,7 @@ class ConformerTokenizer(Tokenizer):
         values = self.statistics.restore(stream.values).cpu()
         return [self._molecule(row[valid].numpy()) for row, valid in zip(values, stream.mask.cpu(), strict=True)]
 
-    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: int | None = None) -> State:
+    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: Size = None) -> State:
         """Sizes are drawn given `logp`, `qed`, `weight`, `rings` where a row is asked for them."""
         return self._layout(sizes.asked(size, len(seeds)) or self._draw(seeds, conditions), seeds)
 

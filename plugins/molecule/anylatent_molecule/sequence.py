@@ -11,6 +11,7 @@ from anylatent import random
 from anylatent.spec import AxisSpec, StreamSpec
 from anylatent.state import State, Stream
 from anylatent.tokenizers.base import Tokenizer
+from anylatent.tokenizers.sizes import Size
 from anylatent.tokenizers.statistics import Statistics
 from anylatent.types import Bool, Float, Int, Tensor
 from anylatent_molecule import chemistry, pieces, sizes, symbols
@@ -124,7 +125,7 @@ class SequenceTokenizer(Tokenizer):
             made.append(_molecule("".join(said[:kept]), "".join(said[kept:]), self.config.representation))
         return made
 
-    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: int | None = None) -> State:
+    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: Size = None) -> State:
         """Sizes are drawn given `logp`, `qed`, `weight`, `rings` where a row is asked for them."""
         lengths = sizes.asked(size, len(seeds)) or self._draw(seeds, conditions)
         mask = _mask(lengths, seeds.device)

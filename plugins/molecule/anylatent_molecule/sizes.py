@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from anylatent.tokenizers.sizes import Size, asked_sizes
 from anylatent_molecule import chemistry, description
 from anylatent_molecule.molecule import Molecule
 
@@ -49,11 +50,10 @@ def _words(caption: str) -> set[str]:
     return set(caption.lower().replace(",", " ").split())
 
 
-def asked(size: int | None, rows: int) -> list[int]:
-    """The size that is asked for, for each row; [] if none is. Errors: `ValueError` if it is less than 1."""
-    if size is not None and size < 1:
-        raise ValueError(f"a molecule's size must be at least 1 token, given {size}")
-    return [] if size is None else [size] * rows
+def asked(size: Size, rows: int) -> list[int]:
+    """The size (tokens) that is asked for, for each row; [] if none is. Errors: `ValueError` if it is less than 1, or several numbers."""
+    (count,) = asked_sizes(size, ())
+    return [] if count is None else [count] * rows
 
 
 def draw(facts: Mapping[str, Any], uniforms: Sequence[float], conditions: Sequence[Mapping[str, Any]] | None, least: int = 1) -> list[int]:

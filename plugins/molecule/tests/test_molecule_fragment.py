@@ -49,18 +49,23 @@ class _FragmentContract(EditorContract):
         assert not stream.values[~stream.keep].any()
 
 
+UNREADABLE = Fragment(smiles="c1cc")
+
+
 class TestInText(_FragmentContract):
     @pytest.fixture(scope="class")
     @classmethod
     def case(cls) -> EditorCase:
-        return EditorCase(Fragment(add=4), _sequence(), FRAGMENTS, refused=[Fragment(smiles="c1cc"), Fragment(smiles="[Fe]")])
+        refused = [(UNREADABLE, "'c1cc' cannot be read: expected SMILES"), (Fragment(smiles="[Fe]"), "which no training sample has")]
+        return EditorCase(Fragment(add=4), _sequence(), FRAGMENTS, refused=refused)
 
 
 class TestInSpace(_FragmentContract):
     @pytest.fixture(scope="class")
     @classmethod
     def case(cls) -> EditorCase:
-        return EditorCase(Fragment(add=4), _conformer(), FRAGMENTS, refused=[Fragment(smiles="c1cc"), Fragment(smiles="CC#N")])
+        refused = [(UNREADABLE, "'c1cc' cannot be read: expected SMILES"), (Fragment(smiles="CC#N"), "has no hydrogen to give up")]
+        return EditorCase(Fragment(add=4), _conformer(), FRAGMENTS, refused=refused)
 
     def test_the_fragment_keeps_its_shape_and_its_open_end(self, case: EditorCase) -> None:
         """Places are those of a conformer; the last atom has given up one hydrogen; more is to come along x."""

@@ -15,6 +15,7 @@ from anylatent.spec import AxisSpec, StreamSpec
 from anylatent.state import State, Stream
 from anylatent.tokenizers.arrays import chunks
 from anylatent.tokenizers.base import Tokenizer
+from anylatent.tokenizers.sizes import Size, asked_sizes, told
 from anylatent.tokenizers.statistics import Statistics
 from anylatent.types import Float, Tensor
 from anylatent_points.cloud import Cloud, made
@@ -127,9 +128,9 @@ class Latent(Tokenizer):
             found.append(made(points, mesh))
         return found
 
-    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: int | None = None) -> State:
-        if size not in (None, self.config.latents):
-            raise ValueError(f"{self.config.kind} makes {self.config.latents} latents a cloud, asked for size {size}")
+    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: Size = None) -> State:
+        if asked_sizes(size, ()) not in ((None,), (self.config.latents,)):
+            raise ValueError(f"size {told(size)}: {self.config.kind} makes {self.config.latents} latents a cloud, of no other size")
         values = torch.zeros(len(seeds), self.config.latents, self.config.channels, device=seeds.device)
         return State.of({"latents": Stream.of(values, self._numbers(len(seeds)).to(seeds.device))}, seeds)
 

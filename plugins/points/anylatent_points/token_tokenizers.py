@@ -11,6 +11,7 @@ from anylatent.tokenizers.arrays import chunks
 from anylatent.tokenizers.base import Tokenizer
 from anylatent.tokenizers.set import SetConfig
 from anylatent.tokenizers.set_tokenizer import SetTokenizer
+from anylatent.tokenizers.sizes import Size, asked_sizes, told
 from anylatent.tokenizers.statistics import Statistics
 from anylatent.types import Bool, Float, Int, Tensor
 from anylatent_points.cloud import Cloud, check_points, made
@@ -64,7 +65,7 @@ class PointSet(Tokenizer):
     def decode(self, state: State) -> list[Cloud]:
         return [made(points) for points in self.inner.decode(state)]
 
-    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: int | None = None) -> State:
+    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: Size = None) -> State:
         return self.inner.layout(seeds, conditions, size)
 
     def whole_tokens(self, cloud: Cloud, chosen: Bool[Tensor, " points"]) -> Bool[Tensor, " tokens"]:
@@ -126,9 +127,9 @@ class Leaves(Tokenizer):
         patches = torch.einsum("kp,blkc->blpc", self.basis, values.unflatten(2, (self.patch, 3)))
         return [made(points) for points in patches.flatten(1, 2)]
 
-    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: int | None = None) -> State:
-        if size not in (None, self.leaves):
-            raise ValueError(f"{self.config.kind} makes {self.leaves} tokens a cloud, asked for size {size}")
+    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: Size = None) -> State:
+        if asked_sizes(size, ()) not in ((None,), (self.leaves,)):
+            raise ValueError(f"size {told(size)}: {self.config.kind} makes {self.leaves} tokens a cloud, of no other size")
         values = torch.zeros(len(seeds), self.leaves, 3 * self.patch, device=seeds.device)
         return State.of({"leaves": Stream.of(values, self._positions(len(seeds)).to(seeds.device))}, seeds)
 

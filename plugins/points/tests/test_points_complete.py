@@ -15,6 +15,9 @@ def _clouds(points: int) -> list[Cloud]:
     return list(Primitives(categories=("chair", "mug", "lamp"), count=3, points=points).build("train").clouds)
 
 
+EMPTY = Complete(at=1e-9)
+
+
 class TestOnSets(EditorContract):
     """Clouds of several sizes."""
 
@@ -24,7 +27,11 @@ class TestOnSets(EditorContract):
         samples = [_clouds(points)[i] for i, points in enumerate((24, 40, 33))]
         tokenizer = PointSetConfig().build(samples[0])
         tokenizer.fit(samples)
-        return EditorCase(Complete(), tokenizer, samples, refused=[Complete(at=1e-9, side="above"), Complete(at=1e-9)])
+        refused = [
+            (Complete(at=1e-9, side="above"), "everything would be kept of given cloud 0: move the plane"),
+            (EMPTY, "nothing would be kept of given cloud 0: move the plane"),
+        ]
+        return EditorCase(Complete(), tokenizer, samples, refused=refused)
 
     def test_nothing_given_is_refused(self, case: EditorCase) -> None:
         with pytest.raises(ValueError, match="no cloud was given to complete"):
@@ -38,7 +45,12 @@ class TestOnLeaves(EditorContract):
         samples = _clouds(64)
         tokenizer = LeavesConfig(patch=4).build(samples[0])
         tokenizer.fit(samples)
-        return EditorCase(Complete(axis="z", side="above"), tokenizer, samples, refused=[Complete(at=1e-9)])
+        return EditorCase(
+            Complete(axis="z", side="above"),
+            tokenizer,
+            samples,
+            refused=[(EMPTY, "nothing would be kept of given cloud 0: move the plane")],
+        )
 
 
 @pytest.mark.parametrize("side", ["below", "above"])

@@ -128,5 +128,5 @@ def test_what_it_cannot_learn_from_is_refused() -> None:
         LatentConfig(**TINY).build(bare[0]).loss(bare, torch.arange(2))
     with pytest.raises(ValueError, match="width 20 cannot be shared by 4 heads of even width: choose a multiple of 8"):
         LatentConfig(width=20)
-    with pytest.raises(ValueError, match="makes 4 latents a cloud, asked for size 5"):
+    with pytest.raises(ValueError, match=r"size 5: points\.latent makes 4 latents a cloud, of no other size"):
         LatentConfig(**TINY).build(bare[0]).layout(torch.arange(2), size=5)

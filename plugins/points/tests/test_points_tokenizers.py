@@ -117,7 +117,7 @@ def test_clouds_that_do_not_fit_are_refused() -> None:
     tokenizer = LeavesConfig(patch=8).build(_clouds(64, 1)[0])
     with pytest.raises(ValueError, match=r"sample 0: points\.leaves takes a Cloud of finite float32 64 points, given a Cloud of 32"):
         tokenizer.encode(_clouds(32, 1))
-    with pytest.raises(ValueError, match="makes 8 tokens a cloud, asked for size 9"):
+    with pytest.raises(ValueError, match=r"size 9: points\.leaves makes 8 tokens a cloud, of no other size"):
         tokenizer.layout(torch.arange(2), size=9)
     with pytest.raises(ValueError, match="1 of 8 points not finite"):
         PointSetConfig().build(Cloud(torch.cat((torch.zeros(7, 3), torch.full((1, 3), torch.inf)))))

@@ -10,6 +10,7 @@ from anylatent.spec import AxisSpec, StreamSpec
 from anylatent.state import State, Stream
 from anylatent.tokenizers.arrays import CHUNK, chunks, describe, is_clean
 from anylatent.tokenizers.base import Tokenizer
+from anylatent.tokenizers.sizes import Size, asked_sizes
 from anylatent.tokenizers.statistics import Statistics
 from anylatent.types import Float, Tensor
 from anylatent_robot.chunk import Chunk
@@ -85,17 +86,24 @@ class ChunksTokenizer(Tokenizer):
 
     def decode(self, state: State) -> list[Any]:
         observations = self.observations.restore(state[OBSERVATION].values[:, : self.history]).cpu()
-        actions = self.decode_actions(state).cpu()
-        return [Chunk(seen, done, self.hz) for seen, done in zip(observations.clone(), actions.clone())]
+        actions, lengths = self.decode_actions(state).cpu(), state[ACTION].mask.sum(1).tolist()
+        return [Chunk(seen, done[:length], self.hz) for seen, done, length in zip(observations.clone(), actions.clone(), lengths)]
 
     def decode_actions(self, state: State) -> Float[Tensor, "rows horizon acted"]:
-        """The actions of each row in raw units, within what training has seen."""
-        return self.actions.restore(state[ACTION].values[:, : self.horizon]).clamp(self.low, self.high)
+        """The actions of each row (as many as the longest has) in raw units, within what training has seen."""
+        longest = int(state[ACTION].mask.sum(1).max())
+        return self.actions.restore(state[ACTION].values[:, :longest]).clamp(self.low, self.high)
 
-    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: int | None = None) -> State:
-        """Rows that are given an observation of the training set, drawn by row seed among those of the asked task."""
-        if size is not None and size != self.horizon:
-            raise ValueError(f"size {size}: these chunks have {self.horizon} actions; another length needs another training (`horizon`)")
+    @property
+    def size_axes(self) -> tuple[AxisSpec, ...]:
+        return self.specs[1].axes
+
+    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: Size = None) -> State:
+        """Rows that are given an observation of the training set, drawn by row seed among those of the asked task.
+
+        `size`: actions, more or less than training's chunks have; guidance `windows` makes long ones as overlapping short ones.
+        """
+        (count,) = asked_sizes(size, self.size_axes)
         asked: Sequence[Mapping[str, Any]] = conditions or [{}] * len(seeds)
         u = random.uniform(seeds.cpu(), "layout", 0, 0, 1)[:, 0].tolist()
         chosen = []
@@ -103,7 +111,7 @@ class ChunksTokenizer(Tokenizer):
             suitable = self._remembered(row)
             chosen.append(suitable[min(int(share * len(suitable)), len(suitable) - 1)])
         given = self.seen[chosen].cpu()
-        return self._begun(given, given.new_zeros(len(seeds), self.horizon, self.acted), seeds)
+        return self._begun(given, given.new_zeros(len(seeds), count or self.horizon, self.acted), seeds)
 
     def start(
         self,

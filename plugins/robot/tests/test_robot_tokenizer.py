@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from anylatent.editing.masked_completion import MaskedCompletion
+from anylatent.state import State
 from anylatent.testing import EditorCase, EditorContract, ModalityCase, ModalityContract, TokenizerCase, TokenizerContract
 from anylatent.tokenizers.base import Tokenizer
 from anylatent_robot.chunk import Chunk, Episode
@@ -48,7 +49,7 @@ class TestChunks(TokenizerContract):
     @pytest.fixture(scope="class")
     @classmethod
     def case(cls) -> TokenizerCase:
-        return TokenizerCase(ChunksConfig(), some_chunks(), bad=bad_chunks(), sizes={4: 6})
+        return TokenizerCase(ChunksConfig(), some_chunks(), bad=bad_chunks(), sizes={4: 6, 9: 11})
 
     def test_tokens_have_mean_0_and_scale_1(self, case: TokenizerCase, tokenizer: Tokenizer) -> None:
         """Of each channel that moves; one that never does stays 0."""
@@ -102,9 +103,10 @@ class TestChunks(TokenizerContract):
         far = replace(case.samples[0], observations=case.samples[0].observations + 1000)
         assert tokenizer.encode([far])["observation"].values.abs().max() == case.config.clip
 
-    def test_other_lengths_are_refused(self, tokenizer: Tokenizer) -> None:
-        with pytest.raises(ValueError, match=r"size 9: these chunks have 4 actions; another length needs another training"):
-            tokenizer.layout(torch.arange(2), size=9)
+    def test_longer_chunks_are_decoded_whole_beside_others(self, tokenizer: Tokenizer) -> None:
+        state = State.cat([tokenizer.layout(torch.arange(2), size=9), tokenizer.layout(torch.arange(2))])
+        assert [len(chunk.actions) for chunk in tokenizer.decode(state)] == [9, 9, 4, 4]
+        torch.testing.assert_close(state["action"].positions[0, :, 0], torch.arange(9) / some_chunks()[0].hz)
 
     def test_other_samples_are_refused(self) -> None:
         with pytest.raises(ValueError, match=r"'robot\.chunks' takes chunks of robot actions .* given float32 of shape \(3, 3, 1\)"):
@@ -158,5 +160,8 @@ class TestCompletion(EditorContract):
     def case(cls) -> EditorCase:
         tokenizer = TokenizerCase(ChunksConfig(), some_chunks()).fitted()
         return EditorCase(
-            MaskedCompletion(anew={"t": (0.5, 1.0)}), tokenizer, some_chunks()[:4], refused=[MaskedCompletion(anew={"t": (0.4, 0.6)})]
+            MaskedCompletion(anew={"t": (0.5, 1.0)}),
+            tokenizer,
+            some_chunks()[:4],
+            refused=[(MaskedCompletion(anew={"t": (0.4, 0.6)}), "everything would be kept of the 4 tokens of given sample 0")],
         )

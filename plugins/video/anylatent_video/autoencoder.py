@@ -18,6 +18,7 @@ from anylatent.spec import AxisSpec, StreamSpec
 from anylatent.state import State, Stream
 from anylatent.tokenizers.arrays import describe, is_clean
 from anylatent.tokenizers.base import Tokenizer
+from anylatent.tokenizers.sizes import Size, asked_sizes, told
 from anylatent.tokenizers.statistics import Statistics
 from anylatent.types import Float
 from anylatent_video.autoencoder_config import AutoencoderConfig
@@ -30,7 +31,7 @@ _ROWS = 32
 class Autoencoder(Tokenizer):
     """Clips `(1 + n * time, H, W, C)` to `(1 + n) x (H / factor) x (W / factor)` tokens, and back.
 
-    Latents are normalised a channel by `fit`. Clips of several lengths may share a batch.
+    Latents are normalised a channel by `fit`. Clips of several sizes may share a batch.
     """
 
     config: AutoencoderConfig
@@ -59,19 +60,14 @@ class Autoencoder(Tokenizer):
     def trainable(self) -> bool:
         return True
 
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Latent cells along y and x."""
-        height, width, _ = self.facts["shape"]
-        return height // self.config.factor, width // self.config.factor
-
     def loss(self, samples: Sequence[Tensor], seeds: Tensor) -> tuple[Float[Tensor, " rows"], Mapping[str, Tensor]]:
         """L2 + l1_weight L1 a pixel value, + kl_weight KL a latent value; latents are drawn by row seed."""
         self._check(samples)
         losses, numbers = torch.zeros(len(samples), device=self.statistics.mean.device), {}
         for rows, pixels in self._groups(samples):
             mean, log_variance = self._posterior(pixels)
-            error = self._restored(self._draw(mean, log_variance, seeds[rows])) - pixels
+            latents = self._draw(mean, log_variance, seeds[rows])
+            error = self.decoder(self._folded(latents, pixels.shape[2:])) - pixels
             squared, absolute = error.square().mean((1, 2, 3, 4)), error.abs().mean((1, 2, 3, 4))
             divergence = gaussian_kl(mean, log_variance).mean((1, 2))
             loss = squared + self.config.l1_weight * absolute + self.config.kl_weight * divergence
@@ -94,57 +90,56 @@ class Autoencoder(Tokenizer):
         for rows, pixels in self._groups(samples):
             mean, log_variance = self._chunked(pixels)
             values = self.statistics.normalise(mean if seeds is None else self._draw(mean, log_variance, seeds[rows]))
-            part = State.of({"video": Stream.of(values, self._positions(pixels.shape[2]).expand(len(rows), -1, -1))})
+            part = State.of({"video": Stream.of(values, self._positions(pixels.shape[2:]).expand(len(rows), -1, -1))})
             found |= {row: part.select([place]) for place, row in enumerate(rows.tolist())}
         state = State.cat([found[row] for row in range(len(samples))])
         return State.of(state.streams, seeds)
 
     @torch.no_grad()
     def decode(self, state: State) -> list[Tensor]:
-        stream, cells = state["video"], math.prod(self.grid)
-        counts = (stream.mask.sum(1) // cells).tolist()
+        stream = state["video"]
+        sizes = [self._size(positions[mask]) for positions, mask in zip(stream.positions, stream.mask, strict=True)]
         made: dict[int, Tensor] = {}
-        for count in sorted(set(counts)):
-            rows = [row for row, other in enumerate(counts) if other == count]
-            for first in range(0, len(rows), _ROWS):
-                some = rows[first : first + _ROWS]
-                latents = self.statistics.restore(stream.values[some, : count * cells])
-                pixels = self._decoded(self._folded(latents)).clamp(-1, 1).permute(0, 2, 3, 4, 1).contiguous().cpu()
-                made |= dict(zip(some, pixels, strict=True))
-        return [made[row] for row in range(len(counts))]
+        for size, rows in _alike(sizes):
+            latents = self.statistics.restore(stream.values[rows, : math.prod(self._cells(size))])
+            pixels = self._decoded(self._folded(latents, size)).clamp(-1, 1).permute(0, 2, 3, 4, 1).contiguous().cpu()
+            made |= dict(zip(rows, pixels, strict=True))
+        return [made[row] for row in range(len(sizes))]
 
-    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, object]] | None = None, size: int | None = None) -> State:
-        """Lengths drawn as training saw them. `size`: frames of a clip, 1 (an image) or 1 + n * time."""
-        if size is not None and (size < 1 or (size - 1) % self.config.time):
-            raise ValueError(f"size {size}: video.autoencoder makes clips of 1 + n * {self.config.time} frames")
+    @property
+    def size_axes(self) -> tuple[AxisSpec, ...]:
+        return tuple(axis.model_copy(update={"step": step}) for axis, step in zip(self.specs[0].axes, (self.step, 1.0, 1.0), strict=True))
+
+    def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, object]] | None = None, size: Size = None) -> State:
+        """Sizes as training saw them. `size`: frames of a clip, 1 (an image) or 1 + n * time; height and width in px."""
+        frames, *sides = asked_sizes(size, self.size_axes, (1, self.config.factor, self.config.factor))
+        if frames is not None and (frames - 1) % self.config.time:
+            raise ValueError(f"size {told(size)}: video.autoencoder makes clips of 1 + n * {self.config.time} frames")
+        height, width = (own if pixels is None else pixels for own, pixels in zip(self.facts["shape"], sides, strict=False))
         lengths, counts = zip(*self.facts["lengths"], strict=True)
         edges = torch.tensor(counts, dtype=torch.float32).cumsum(0) / sum(counts)
         drawn = torch.searchsorted(edges, random.uniform(seeds.cpu(), "layout", 0, 0, 1)[:, 0]).clamp(max=len(lengths) - 1)
         rows = []
         for choice in drawn.tolist():
-            positions = self._positions(lengths[choice] if size is None else size)[None]
+            positions = self._positions((frames or lengths[choice], height, width))[None]
             rows.append(State.of({"video": Stream.of(torch.zeros(*positions.shape[:2], self.config.channels), positions.cpu())}))
         return State.of(State.cat(rows).to(seeds.device).streams, seeds)
 
     def _check(self, samples: Sequence[Tensor]) -> None:
-        height, width, channels = self.facts["shape"]
+        time, factor, channels = self.config.time, self.config.factor, self.facts["shape"][2]
         for index, sample in enumerate(samples):
-            fits = is_clean(sample, 4, channels) and tuple(sample.shape[1:3]) == (height, width)
-            if not fits or (len(sample) - 1) % self.config.time:
+            fits = is_clean(sample, 4, channels) and not any(side % factor for side in sample.shape[1:3])
+            if not fits or (len(sample) - 1) % time:
                 raise ValueError(
-                    f"sample {index}: expected finite float32 numbers (1 + n * {self.config.time} frames, {height}, {width}, {channels}), "
-                    f"given {describe(sample)}"
+                    f"sample {index}: expected finite float32 numbers (1 + n * {time} frames, height, width, {channels} channels), sides "
+                    f"that are multiples of {factor}, given {describe(sample)}"
                 )
 
     def _groups(self, samples: Sequence[Tensor]) -> Iterator[tuple[Tensor, Float[Tensor, "rows channels frames height width"]]]:
-        """Indices and pixels of clips of one length, some at a time."""
-        lengths = [len(sample) for sample in samples]
-        for length in sorted(set(lengths)):
-            rows = [row for row, other in enumerate(lengths) if other == length]
-            for first in range(0, len(rows), _ROWS):
-                some = rows[first : first + _ROWS]
-                pixels = torch.stack([samples[row] for row in some]).to(self.statistics.mean.device)
-                yield torch.tensor(some), pixels.permute(0, 4, 1, 2, 3)
+        """Indices and pixels of clips of one size, some at a time."""
+        for _, rows in _alike([tuple(sample.shape[:3]) for sample in samples]):
+            pixels = torch.stack([samples[row] for row in rows]).to(self.statistics.mean.device)
+            yield torch.tensor(rows), pixels.permute(0, 4, 1, 2, 3)
 
     def _posterior(self, pixels: Tensor, past: Past | None = None) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the latents, `(B, N, C)` each."""
@@ -169,16 +164,31 @@ class Autoencoder(Tokenizer):
         _, cells, width = mean.shape
         return mean + (0.5 * log_variance).exp() * random.normal(seeds.to(mean.device), "video.autoencoder", 0, 0, cells, width)
 
-    def _restored(self, latents: Float[Tensor, "rows cells latent"]) -> Float[Tensor, "rows channels frames height width"]:
-        return self.decoder(self._folded(latents))
+    def _folded(self, latents: Float[Tensor, "rows cells latent"], size: Sequence[int]) -> Float[Tensor, "rows latent times height width"]:
+        return latents.transpose(1, 2).unflatten(2, self._cells(size))
 
-    def _folded(self, latents: Float[Tensor, "rows cells latent"]) -> Float[Tensor, "rows latent times height width"]:
-        return latents.transpose(1, 2).unflatten(2, (-1, *self.grid))
+    def _cells(self, size: Sequence[int]) -> tuple[int, int, int]:
+        """Latent cells along t, y and x of a clip of so many frames, height and width."""
+        frames, height, width = size
+        return 1 + (frames - 1) // self.config.time, height // self.config.factor, width // self.config.factor
 
-    def _positions(self, frames: int) -> Float[Tensor, "cells axes"]:
+    def _positions(self, size: Sequence[int]) -> Float[Tensor, "cells axes"]:
         """Centres of the latent cells, in s and px; frame i is at i * step, pixel i has its centre at i."""
         time, factor = self.config.time, self.config.factor
-        later = torch.arange(1, 1 + (frames - 1) // time) * time - (time - 1) / 2
-        t = torch.cat((torch.zeros(1), later)) * self.step
-        y, x = (torch.arange(cells) * float(factor) + (factor - 1) / 2 for cells in self.grid)
+        times, *sides = self._cells(size)
+        t = torch.cat((torch.zeros(1), torch.arange(1, times) * time - (time - 1) / 2)) * self.step
+        y, x = (torch.arange(cells) * float(factor) + (factor - 1) / 2 for cells in sides)
         return torch.cartesian_prod(t, y, x).to(self.statistics.mean.device)
+
+    def _size(self, positions: Float[Tensor, "cells axes"]) -> tuple[int, int, int]:
+        """Frames, height and width of the clip that has its latent cells there."""
+        t, y, x = positions.amax(0).tolist()
+        side = (self.config.factor + 1) / 2
+        return round(t / self.step + (self.config.time - 1) / 2 * (t > 0)) + 1, round(y + side), round(x + side)
+
+
+def _alike(sizes: Sequence[tuple[int, ...]]) -> Iterator[tuple[tuple[int, ...], list[int]]]:
+    """Each size and the rows that have it, some at a time."""
+    for size in sorted(set(sizes)):
+        rows = [row for row, other in enumerate(sizes) if other == size]
+        yield from ((size, rows[first : first + _ROWS]) for first in range(0, len(rows), _ROWS))

@@ -37,11 +37,18 @@ def _autoencoder() -> Tokenizer:
     return tokenizer
 
 
+WHOLE = "every frame of given clip 0 would be kept: nothing is left to make"
+
+
 class TestFirstFrame(EditorContract):
     @pytest.fixture(scope="class")
     @classmethod
     def case(cls) -> EditorCase:
-        refused = [Frames(given=9), Frames(keep=(9,)), Frames(keep=tuple(range(9)))]
+        refused = [
+            (Frames(given=9), "9 given frames of a clip of 9 leave nothing to make"),
+            (Frames(keep=(9,)), "there is no frame 9: the given clip has 9, 0 to 8"),
+            (Frames(keep=tuple(range(9))), WHOLE),
+        ]
         return EditorCase(Frames(), _grid(), _clips(), refused)
 
 
@@ -49,7 +56,7 @@ class TestInterpolation(EditorContract):
     @pytest.fixture(scope="class")
     @classmethod
     def case(cls) -> EditorCase:
-        return EditorCase(Frames(task="interpolation", given=2), _grid(), _clips(), [Frames(task="interpolation", given=5)])
+        return EditorCase(Frames(task="interpolation", given=2), _grid(), _clips(), [(Frames(task="interpolation", given=5), WHOLE)])
 
 
 class TestPredictionOfPairs(EditorContract):
@@ -58,7 +65,8 @@ class TestPredictionOfPairs(EditorContract):
     @pytest.fixture(scope="class")
     @classmethod
     def case(cls) -> EditorCase:
-        return EditorCase(Frames(task="prediction"), _grid(8, 2), _clips(8), [Frames(given=1), Frames(keep=(1, 2))])
+        none = "no token of given clip 0 would be kept: a token covers 2 frames"
+        return EditorCase(Frames(task="prediction"), _grid(8, 2), _clips(8), [(Frames(given=1), none), (Frames(keep=(1, 2)), none)])
 
 
 class TestPredictionOfLatents(EditorContract):
@@ -67,7 +75,8 @@ class TestPredictionOfLatents(EditorContract):
     @pytest.fixture(scope="class")
     @classmethod
     def case(cls) -> EditorCase:
-        return EditorCase(Frames(task="prediction", given=5), _autoencoder(), _clips(), [Frames(keep=(1, 2, 3))])
+        refused = [(Frames(keep=(1, 2, 3)), "no token of given clip 0 would be kept: a token covers 4 frames, and 3 are given")]
+        return EditorCase(Frames(task="prediction", given=5), _autoencoder(), _clips(), refused)
 
 
 def _kept(editor: Frames, tokenizer: Tokenizer, frames: int = 9) -> list[bool]:

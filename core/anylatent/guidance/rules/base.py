@@ -2,7 +2,7 @@
 
 from anylatent.moment import Here
 from anylatent.node import Node
-from anylatent.paths.base import GaussianPath, Path
+from anylatent.paths.base import Path, not_gaussian
 from anylatent.types import Float, Tensor
 
 Tokens = Float[Tensor, "rows tokens width"]
@@ -25,9 +25,7 @@ class Rule(Node, family="rule"):
         raise NotImplementedError
 
     def _of_gaussian_paths(self, path: Path, guidance: str) -> str | None:
-        if isinstance(path, GaussianPath):
-            return None
-        return f"guidance '{guidance}' with the rule '{self.kind}' works on Gaussian paths, not '{path.kind}'"
+        return not_gaussian(path, f"guidance '{guidance}' with the rule '{self.kind}' works on")
 
 
 def made(x: Tokens, here: Here) -> Tokens:

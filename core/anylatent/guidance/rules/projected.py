@@ -1,6 +1,7 @@
 """Adaptive projected guidance."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -19,6 +20,7 @@ class Projected(Rule, kind="projected"):
     `momentum` 0 and `norm` 0 are the linear rule.
     """
 
+    neutral: ClassVar[Mapping[str, Any] | None] = {"parallel": 1.0, "norm": 0.0, "momentum": 0.0}
     systems: ClassVar[tuple[str, ...]] = ("APG (2410.02416)",)
 
     parallel: float = Field(default=0.0, ge=0, description="eta: what the part along the prediction counts.")
@@ -29,6 +31,8 @@ class Projected(Rule, kind="projected"):
         return {"difference": torch.zeros_like(x)} if self.momentum else {}
 
     def extend(self, asked: Tokens, weak: Tokens, scale: Scale, here: Here) -> Tokens:
+        if (self.parallel, self.norm, self.momentum) == (1, 0, 0):
+            return weak + scale * (asked - weak)
         difference = asked - weak
         if self.momentum:
             difference = difference + self.momentum * here.memory["difference"]

@@ -8,7 +8,7 @@ from pydantic import Field
 from anylatent.guidance.rules.base import Rule, Scale, Tokens, inner, made
 from anylatent.lazy import torch
 from anylatent.moment import Here
-from anylatent.paths.base import GaussianPath, Path
+from anylatent.paths.base import Path, as_gaussian
 
 
 class Tangential(Rule, kind="tangential"):
@@ -27,8 +27,7 @@ class Tangential(Rule, kind="tangential"):
         return self._of_gaussian_paths(path, guidance)
 
     def extend(self, asked: Tokens, weak: Tokens, scale: Scale, here: Here) -> Tokens:
-        path, x, t = here.path, here.x, here.t
-        assert isinstance(path, GaussianPath), "checked by `supports`"
+        path, x, t = as_gaussian(here.path), here.x, here.t
         if self.damping == 0:
             return weak + scale * (asked - weak)
         strong, away = (made(path.velocity(data, x, t), here) for data in (asked, weak))

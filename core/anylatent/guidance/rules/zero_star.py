@@ -7,7 +7,7 @@ from pydantic import Field
 from anylatent.guidance.rules.base import Rule, Scale, Tokens, inner, made
 from anylatent.lazy import torch
 from anylatent.moment import Here
-from anylatent.paths.base import GaussianPath, Path
+from anylatent.paths.base import Path, as_gaussian
 
 
 class ZeroStar(Rule, kind="zero-star"):
@@ -27,8 +27,7 @@ class ZeroStar(Rule, kind="zero-star"):
         return self._of_gaussian_paths(path, guidance)
 
     def extend(self, asked: Tokens, weak: Tokens, scale: Scale, here: Here) -> Tokens:
-        path, x, t = here.path, here.x, here.t
-        assert isinstance(path, GaussianPath), "checked by `supports`"
+        path, x, t = as_gaussian(here.path), here.x, here.t
         strong, away = path.velocity(asked, x, t), path.velocity(weak, x, t)
         length = inner(made(away, here), away)
         away = away * inner(made(strong, here), away) / length.clamp(min=1e-8)

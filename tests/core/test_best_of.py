@@ -1,0 +1,147 @@
+"""Search at inference: of several samples of a row, the best."""
+
+import pytest
+import torch
+
+from anylatent.cli import requests
+from anylatent.conditioners.base import Conditions
+from anylatent.corrections.best_of import BestOf
+from anylatent.corrections.energies import FunctionEnergy, Roughness
+from anylatent.denoiser import Corruption, Denoiser
+from anylatent.denoiser_config import DiTConfig
+from anylatent.engine import Engine, Finished, Request
+from anylatent.generation import RowGenerator, gathered
+from anylatent.known import Known
+from anylatent.measurements.base import Layout
+from anylatent.paths.cosine import Cosine
+from anylatent.paths.rectified import Rectified
+from anylatent.random import seed_of
+from anylatent.recipe import RecipeError
+from anylatent.sampling import Sampling
+from anylatent.solvers.base import Solver
+from anylatent.solvers.ddim import DDIM, Ancestral
+from anylatent.solvers.heun import Heun
+from anylatent.state import State
+from anylatent.testing.backbones import random_state, shaken, two_stream_specs
+from anylatent.testing.oracles import MixtureOracle
+from anylatent.types import Tensor
+
+
+def small(x: Tensor, layout: Layout) -> Tensor:
+    return -(x * layout.mask[..., None]).sum((1, 2))
+
+
+LARGEST = FunctionEnergy(function=small)
+
+
+def gaussian() -> MixtureOracle:
+    return MixtureOracle.gauss(Cosine(), torch.full((1, 1), 0.3), 0.5)
+
+
+def best(
+    oracle: MixtureOracle, state: State, count: int | None, steps: int = 8, known: Known | None = None, solver: Solver | None = None
+) -> list[Finished]:
+    best_of = None if count is None else BestOf(count=count, energy=LARGEST)
+    generator = RowGenerator(oracle, Sampling(steps=steps, solver=solver or DDIM(), best_of=best_of, batch=4096), noised=False)
+    return sorted(generator.stream(state, [{}] * len(state), known=known), key=lambda done: done.row)
+
+
+def test_the_best_of_n_gaussian_samples_is_their_largest() -> None:
+    """P(the largest of n <= x) = P(x0 <= x)^n, and its quantiles are uniform: to what 400 rows can tell."""
+    rows, count, oracle = 400, 4, gaussian()
+    made = torch.cat([done.state["tokens"].values for done in best(oracle, oracle.layout(list(range(rows))), count, 16, solver=Heun())])
+    quantile = oracle.distribution(made.double(), torch.tensor(0.0, dtype=torch.float64)).flatten().sort().values ** count
+    apart = (quantile - (torch.arange(rows) + 0.5) / rows).abs().max()
+    assert apart < 1.36 / rows**0.5, "Kolmogorov and Smirnov, at 5 %"
+    assert (quantile ** (1 / count) - (torch.arange(rows) + 0.5) / rows).abs().max() > 0.3, "a sample alone is far from it"
+
+
+def test_it_is_the_largest_of_the_very_candidates() -> None:
+    """Candidate k has a seed of the row's; the first is the row's own. Receipts are all candidates'."""
+    oracle, seeds = gaussian(), [5, 11, 12]
+    done = best(oracle, oracle.layout(seeds), 3, solver=Ancestral())
+    assert [each.receipts["engine"]["network_calls"] for each in done] == [8 * 3] * 3
+    assert oracle.calls == 8 * 3 * 3
+    for row, seed in enumerate(seeds):
+        own = [seed, seed_of("candidate", seed, 1), seed_of("candidate", seed, 2)]
+        alone = torch.cat([each.state["tokens"].values for each in best(gaussian(), oracle.layout(own), None, solver=Ancestral())])
+        torch.testing.assert_close(done[row].state["tokens"].values[0], alone.max(0).values, atol=1e-6, rtol=0)
+        assert done[row].receipts["best-of"] == {"candidates": 3.0, "changed": float(alone.argmax() > 0)}
+    assert 0 < sum(each.receipts["best-of"]["changed"] for each in done)
+
+
+def test_one_candidate_is_the_sample_bit_for_bit() -> None:
+    oracle = gaussian()
+    plain, one = (best(gaussian(), oracle.layout([3, 4]), count) for count in (None, 1))
+    for a, b in zip(plain, one, strict=True):
+        assert torch.equal(a.state["tokens"].values, b.state["tokens"].values)
+        assert a.receipts == {name: counts for name, counts in b.receipts.items() if name != "best-of"}
+
+
+def test_rows_are_alone_together_and_ragged() -> None:
+    specs = two_stream_specs()
+    torch.manual_seed(0)
+    backbone = DiTConfig(depth=1, width=16, heads=2).build(specs, False)
+    denoiser = Denoiser(backbone, Conditions(16, {}), {spec.name: Corruption(Rectified(), "velocity") for spec in specs})
+    shaken(denoiser).requires_grad_(False)
+    state = random_state(specs, [5, 3]).with_time({spec.name: torch.zeros(2, 5) for spec in specs})
+    sampling = Sampling(steps=3, best_of=BestOf(count=3, energy=LARGEST, stream="field"), batch=4)
+
+    def made(state: State) -> State:
+        return gathered(list(RowGenerator(denoiser, sampling, False).stream(state, [{}] * len(state))), state).state
+
+    together = made(state)
+    assert together.seeds.tolist() == state.seeds.tolist()
+    for row in range(2):
+        alone = made(state.select([row]).trimmed())
+        for name, stream in alone.streams.items():
+            torch.testing.assert_close(together[name].values[row : row + 1, : stream.shape[1]], stream.values, atol=1e-5, rtol=0)
+
+
+def test_what_is_known_of_rows_is_known_of_their_candidates() -> None:
+    """From one prior by a deterministic solver there is one sample; what an inversion cost is counted once."""
+    oracle = gaussian()
+    state = oracle.layout([0, 1])
+    known = Known(prior={"tokens": torch.tensor([[[0.5]], [[-1.0]]])}, spent={"engine": {"network_calls": torch.tensor([7.0, 9.0])}})
+    done, plain = best(oracle, state, 3, known=known), best(oracle, state, None, known=known)
+    for each, one in zip(done, plain, strict=True):
+        torch.testing.assert_close(each.state["tokens"].values, one.state["tokens"].values, atol=1e-6, rtol=0)
+    assert [each.receipts["engine"]["network_calls"] for each in done] == [8 * 3 + 7, 8 * 3 + 9]
+
+
+def test_going_back_there_is_nothing_to_choose() -> None:
+    oracle = gaussian()
+    state = oracle.layout([0, 1]).with_values({"tokens": torch.tensor([[[0.5]], [[0.1]]])})
+    back = [
+        RowGenerator(oracle, Sampling(steps=4, solver=DDIM(), best_of=best_of), False).invert(state, [{}] * 2).state["tokens"].values
+        for best_of in (None, BestOf(count=3, energy=LARGEST))
+    ]
+    assert torch.equal(*back)
+
+
+def test_what_cannot_be_judged_is_refused() -> None:
+    oracle = gaussian()
+    specs = two_stream_specs()
+
+    def refusals(best_of: BestOf) -> str:
+        sampling = Sampling(best_of=best_of)
+        return "; ".join(sampling.refusals(specs, {spec.name: Rectified() for spec in specs}, (), "dit", False))
+
+    assert refusals(BestOf(energy=Roughness(), stream="picture")) == (
+        "best_of names the stream 'picture': the streams that are made are ['field', 'cloud']"
+    )
+    assert "energy 'roughness' goes along an axis '': stream 'cloud' has none" in refusals(BestOf(energy=Roughness()))
+    assert not refusals(BestOf(energy=Roughness(), stream="field"))
+    searching = Sampling(best_of=BestOf(energy=LARGEST))
+    with pytest.raises(ValueError, match="`best_of` chooses among samples that are done: ask a `RowGenerator`"):
+        Engine(oracle).add(Request(oracle.layout([0]), oracle.conditions([{}]), searching))
+    elsewhere = Sampling(best_of=BestOf(energy=LARGEST, stream="picture"))
+    with pytest.raises(ValueError, match="best_of names the stream 'picture'"):
+        list(RowGenerator(oracle, elsewhere, False).stream(oracle.layout([0]), [{}]))
+
+
+def test_the_command_line_reads_it() -> None:
+    found = requests.changes("", "", "", [], [], "{count: 3, energy: {kind: roughness}, stream: image}")
+    assert found == {"best_of": BestOf(count=3, energy=Roughness(), stream="image")}
+    with pytest.raises(RecipeError, match="energy"):
+        requests.changes("", "", "", [], [], "{count: 3}")
