@@ -210,8 +210,14 @@ def test_more_processes_than_samples_a_batch_are_refused(tmp_path: Path) -> None
         next(train(Line(), SHORT, tmp_path, accelerator, 0, Log(tmp_path / "log")))  # pyright: ignore[reportArgumentType]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("tokenizer", [{"kind": "grid", "patch": [2]}, {"kind": "autoencoder", "inner": {"kind": "grid", "patch": [2]}}])
+@pytest.mark.parametrize(
+    "tokenizer",
+    [
+        {"kind": "grid", "patch": [2]},
+        pytest.param({"kind": "autoencoder", "inner": {"kind": "grid", "patch": [2]}}, marks=pytest.mark.slow),
+    ],
+    ids=["grid", "autoencoder"],
+)
 def test_two_processes_train_what_one_does(tokenizer: dict[str, Any], tmp_path: Path) -> None:
     """Two gloo processes of torchrun, with a trained tokenizer too: the same losses, and the same weights in the end."""
     program = tmp_path / "program.py"

@@ -139,14 +139,17 @@ def learning_rate(training: Training, step: int) -> float:
 
 def make_accelerator() -> Accelerator:
     """Accelerate's view of this process: one, or one of many by its launcher. The precision is `uses_bfloat16`'s business."""
-    many = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    # Without `cpu`, Accelerate takes torchrun's processes on a CPU for so many single ones.
-    return Accelerator(cpu=many and not torch.cuda.is_available(), mixed_precision="no", step_scheduler_with_optimizer=False)
+    return Accelerator(cpu=_many_on_cpu(), mixed_precision="no", step_scheduler_with_optimizer=False)
+
+
+def _many_on_cpu() -> bool:
+    """Without being told so, Accelerate takes torchrun's processes on a CPU for so many single ones, from its first question on."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.cuda.is_available()
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one that samples, judges and writes, after many have trained together."""
-    return PartialState().is_main_process
+    """Whether this process is the one that locks the folder, samples, judges and writes, where many train together."""
+    return PartialState(cpu=_many_on_cpu()).is_main_process
 
 
 def uses_bfloat16(training: Training, width: int) -> bool:
