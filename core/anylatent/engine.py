@@ -15,7 +15,7 @@ from anylatent.denoiser import Denoiser, ModulationCache
 from anylatent.guidance.base import Branch
 from anylatent.hooks.base import HookedSites, Store, Visit
 from anylatent.known import Known
-from anylatent.lanes import TOLD, Lane, Manner, Part, Walk
+from anylatent.lanes import TOLD, Lane, Manner, Question, Walk
 from anylatent.moment import Moment
 from anylatent.moves import solver_table
 from anylatent.paths.base import Path
@@ -284,8 +284,10 @@ class Engine:
         plans = [plan or self._further(walk, moment, plan, {}) for walk, moment, plan in zip(walks, moments, plans, strict=True)]
         asking = list(plans)
         while any(asking):
-            parts = [Part(walk, branch, walk.rows(branch)) for walk, branches in zip(walks, asking, strict=True) for branch in branches]
-            predictions = self._predict([part for part in parts if part.index.numel()])
+            questions = [
+                Question(walk, branch, walk.rows(branch)) for walk, branches in zip(walks, asking, strict=True) for branch in branches
+            ]
+            predictions = self._predict([question for question in questions if question.index.numel()])
             for walk, mine in zip(walks, found, strict=True):
                 mine |= {name: prediction for (who, name), prediction in predictions.items() if who == id(walk)}
             asking = [self._further(*each) for each in zip(walks, moments, plans, found, strict=True)]
@@ -305,59 +307,61 @@ class Engine:
         known = {branch.name for branch in plan}
         return [branch for branch in guidance.follow(found, walk.heres(moment)) if branch.name not in known]
 
-    def _predict(self, parts: Sequence[Part]) -> dict[tuple[int, str], dict[str, Tensor]]:
+    def _predict(self, questions: Sequence[Question]) -> dict[tuple[int, str], dict[str, Tensor]]:
         """One batch a denoiser; those whose predictions are differentiated have their own."""
-        alike = dict.fromkeys((part.branch.denoiser, part.walk.gradient) for part in parts)
+        alike = dict.fromkeys((question.branch.denoiser, question.walk.gradient) for question in questions)
         out: dict[tuple[int, str], dict[str, Tensor]] = {}
         for who, gradient in alike:
             with torch.set_grad_enabled(gradient):
-                out |= self._batch(who, [part for part in parts if (part.branch.denoiser, part.walk.gradient) == (who, gradient)])
+                out |= self._batch(
+                    who, [question for question in questions if (question.branch.denoiser, question.walk.gradient) == (who, gradient)]
+                )
         return out
 
-    def _batch(self, who: str, parts: Sequence[Part]) -> dict[tuple[int, str], dict[str, Tensor]]:
-        state = State.cat([part.state() for part in parts])
-        condition = Condition.cat([part.condition() for part in parts])
-        self._count(parts, state)
-        clean = self.denoisers[who](state, condition, self._sites(parts), self.modulations[who])
+    def _batch(self, who: str, questions: Sequence[Question]) -> dict[tuple[int, str], dict[str, Tensor]]:
+        state = State.cat([question.state() for question in questions])
+        condition = Condition.cat([question.condition() for question in questions])
+        self._count(questions, state)
+        clean = self.denoisers[who](state, condition, self._sites(questions), self.modulations[who])
         out, first = {}, 0
-        for part in parts:
-            rows = slice(first, first + len(part.index))
+        for question in questions:
+            rows = slice(first, first + len(question.index))
             first = rows.stop
             own = {name: x[rows] for name, x in clean.items()}
-            self._watch(part, own)
-            out[id(part.walk), part.branch.name] = {name: part.spread(x, name) for name, x in own.items()}
+            self._watch(question, own)
+            out[id(question.walk), question.branch.name] = {name: question.spread(x, name) for name, x in own.items()}
         return out
 
-    def _watch(self, part: Part, clean: Mapping[str, Tensor]) -> None:
+    def _watch(self, question: Question, clean: Mapping[str, Tensor]) -> None:
         """Count the rows whose predictions are differentiated: a backward pass through the denoiser, for a row, branch and stream."""
 
         def count(slope: Tensor) -> None:
-            self._tally("engine").add("gradients", part.ids()[slope.flatten(1).any(1)])
+            self._tally("engine").add("gradients", question.ids()[slope.flatten(1).any(1)])
 
         for x in clean.values():
             if x.requires_grad:
                 x.register_hook(count)
 
-    def _count(self, parts: "Sequence[Part]", state: State) -> None:
+    def _count(self, questions: Sequence[Question], state: State) -> None:
         tally = self._tally("engine")
         tokens = torch.stack([stream.mask.sum(1) for stream in state.streams.values()]).sum(0)
-        for part, own in zip(parts, tokens.split([len(part.index) for part in parts]), strict=True):
-            tally.add("network_calls", part.ids())
-            tally.add("tokens", part.ids(), own)
-            if part.walk.lane.manner.inverted:
-                tally.add("inversion_calls", part.ids())
-            if part.branch.name != "asked":
-                tally.add("guidance_calls", part.ids())
+        for question, own in zip(questions, tokens.split([len(question.index) for question in questions]), strict=True):
+            tally.add("network_calls", question.ids())
+            tally.add("tokens", question.ids(), own)
+            if question.walk.lane.manner.inverted:
+                tally.add("inversion_calls", question.ids())
+            if question.branch.name != "asked":
+                tally.add("guidance_calls", question.ids())
 
-    def _sites(self, parts: "Sequence[Part]") -> HookedSites | None:
-        hooks = {hook.key(): hook for part in parts for hook in part.hooks()}
+    def _sites(self, questions: Sequence[Question]) -> HookedSites | None:
+        hooks = {hook.key(): hook for question in questions for hook in question.hooks()}
         if not hooks:
             return None
-        addresses = [(row, part.branch.name) for part in parts for row in part.ids().tolist()]
-        step, steps, time = (torch.cat(columns) for columns in zip(*(part.where() for part in parts), strict=True))
+        addresses = [(row, question.branch.name) for question in questions for row in question.ids().tolist()]
+        step, steps, time = (torch.cat(columns) for columns in zip(*(question.where() for question in questions), strict=True))
         visits = []
         for key, hook in sorted(hooks.items(), key=lambda item: item[1].order):
-            asked = [any(h.key() == key for h in part.hooks()) for part in parts for _ in part.index]
+            asked = [any(h.key() == key for h in question.hooks()) for question in questions for _ in question.index]
             visits.append(
                 (hook, Visit(addresses, torch.tensor(asked, device=self.device), step, steps, time, self.store, self._tally(hook.kind)))
             )

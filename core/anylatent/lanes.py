@@ -303,8 +303,8 @@ class Walk:
 
 
 @dataclass
-class Part:
-    """The rows of one walk and one branch within a batch."""
+class Question:
+    """What one walk asks under one branch: its rows within a batch."""
 
     walk: Walk
     branch: Branch

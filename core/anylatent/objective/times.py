@@ -7,7 +7,7 @@ from pydantic import Field
 
 from anylatent.lazy import torch
 from anylatent.node import Node
-from anylatent.paths.base import GaussianPath, Path
+from anylatent.paths.base import Path, as_gaussian
 from anylatent.types import Float, Tensor
 
 
@@ -57,8 +57,7 @@ class LogNormalTimes(TimeDensity, kind="log-normal"):
     std: float = Field(default=1.2, gt=0, description="Of ln(sigma / alpha).")
 
     def times(self, u: Float[Tensor, " rows"], path: Path) -> Float[Tensor, " rows"]:
-        assert isinstance(path, GaussianPath), "checked by `Objective`"
-        return path.time_of((self.mean + self.std * torch.special.ndtri(u)).exp()).clamp(1e-6, 1.0)
+        return as_gaussian(path).time_of((self.mean + self.std * torch.special.ndtri(u)).exp()).clamp(1e-6, 1.0)
 
 
 class LogSNRTimes(TimeDensity, kind="log-snr"):
@@ -81,7 +80,7 @@ class LogSNRTimes(TimeDensity, kind="log-snr"):
     scale: float = Field(default=0.5, gt=0, description="The width of lambda, as the shape understands it.")
 
     def times(self, u: Float[Tensor, " rows"], path: Path) -> Float[Tensor, " rows"]:
-        assert isinstance(path, GaussianPath), "checked by `Objective`"
+        path = as_gaussian(path)
         # Quantiles of -lambda: noise rises with u. All shapes are symmetric.
         match self.shape:
             case "normal":

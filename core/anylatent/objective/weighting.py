@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from anylatent.node import Node
-from anylatent.paths.base import GaussianPath, Path, Prediction
+from anylatent.paths.base import Path, Prediction, as_gaussian
 from anylatent.types import Tensor
 
 
@@ -26,7 +26,7 @@ class Weighting(Node, family="weighting"):
 
     def factor(self, path: Path, kind: Prediction, t: Tensor) -> Tensor | None:
         """The factor of the squared error of a prediction of this kind, on `0 < t < 1`; None for 1."""
-        assert isinstance(path, GaussianPath), "checked by `Objective`"
+        path = as_gaussian(path)
         snr = (path.alpha(t) / path.sigma(t)) ** 2
         return self.on_data(snr) / path.sensitivity(kind, t) ** 2
 

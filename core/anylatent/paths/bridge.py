@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 
-from anylatent.paths.base import GaussianPath, Path, Prediction
+from anylatent.paths.base import GaussianPath, Path, Prediction, as_gaussian
 from anylatent.paths.ratio import Brownian
 from anylatent.spec import StreamSpec
 from anylatent.types import Tensor
@@ -60,8 +60,7 @@ class Bridge(GaussianPath, kind="bridge"):
 
     @property
     def _gaussian(self) -> GaussianPath:
-        assert isinstance(self.reference, GaussianPath), "checked by `_suits`"
-        return self.reference
+        return as_gaussian(self.reference)
 
     def _last(self, t: Tensor) -> Tensor:
         end = t.new_ones(())
