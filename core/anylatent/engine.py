@@ -89,10 +89,11 @@ class Engine:
         self._check(request)
         ids = list(range(self._next, self._next + len(request.state)))
         self._next += len(ids)
-        self._waiting.append(self._lane(request, ids))
+        waiting = self._lane(request, ids)
         for method, counts in request.known.spent.items():
             for name, amounts in counts.items():
                 self._tally(method).add(name, torch.tensor(ids), amounts)
+        self._waiting.append(waiting)
         return ids
 
     def cancel(self, row: int) -> bool:

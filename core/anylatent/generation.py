@@ -91,9 +91,10 @@ class RowGenerator:
         trail: bool,
     ) -> Iterator[Finished]:
         """Of each row's candidates the best, when all of them are done; its receipts are theirs together."""
-        refusal = best_of.refuses(self.denoiser.specs)
-        if refusal:
-            raise ValueError(refusal)
+        shapes = {spec.name: tuple(state[spec.name].shape) for spec in self.denoiser.specs}
+        refusals = [*filter(None, [best_of.refuses(self.denoiser.specs)]), *(known or Known()).problems(shapes)]
+        if refusals:
+            raise ValueError("; ".join(refusals))
         many = best_of.candidates(state)
         asked = [row for row in conditions for _ in range(best_of.count)]
         rivals: dict[int, list[Finished]] = {}

@@ -42,6 +42,11 @@ class Known:
                     elif part in ("prior", "begun") and tuple(tensor.shape) != shapes[name]:
                         yield f"{whose} has the shape {tuple(tensor.shape)}: the request's tokens have {shapes[name]}"
 
+        for method, counts in self.spent.items():
+            for name, amounts in counts.items():
+                if len(amounts) != rows:
+                    yield f"`Known.spent` of '{method}', '{name}', has {len(amounts)} rows: the request has {rows}"
+
     def to(self, device: Any) -> "Known":
         return Known(*(_moved(getattr(self, part.name), device) for part in fields(Known)))
 

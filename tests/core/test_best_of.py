@@ -145,3 +145,27 @@ def test_the_command_line_reads_it() -> None:
     assert found == {"best_of": BestOf(count=3, energy=Roughness(), stream="image")}
     with pytest.raises(RecipeError, match="energy"):
         requests.changes("", "", "", [], [], "{count: 3}")
+
+
+def test_streams_that_are_made_are_judged_together_in_their_masks() -> None:
+    specs = two_stream_specs()
+    state = random_state(specs, [5, 3])
+    energy = FunctionEnergy(function=lambda x, layout: layout.mask.sum(1) + small(x.square(), layout))
+    each = {spec.name: energy.value(state[spec.name].values, Layout.of(state[spec.name], spec)) for spec in specs}
+    torch.testing.assert_close(BestOf(energy=energy).worth(state, specs), -sum(each.values()))
+    given = [specs[0], specs[1].model_copy(update={"given": True})]
+    torch.testing.assert_close(BestOf(energy=energy).worth(state, given), -each[specs[0].name])
+
+
+def test_what_cannot_be_judged_is_not_chosen() -> None:
+    """An energy that is no number above 0.3: of candidates on both sides, none from above."""
+    oracle = gaussian()
+    energy = FunctionEnergy(function=lambda x, layout: torch.where(x.sum((1, 2)) > 0.3, torch.nan, -x.sum((1, 2))))
+    sampling = Sampling(steps=8, best_of=BestOf(count=16, energy=energy), batch=4096)
+    made = gathered(list(RowGenerator(oracle, sampling, False).stream(oracle.layout(range(20)), [{}] * 20)), oracle.layout(range(20)))
+    assert (made.state["tokens"].values <= 0.3).all()
+
+
+def test_what_is_known_of_other_rows_is_refused_in_the_rows_asked_for() -> None:
+    with pytest.raises(ValueError, match=r"`Known\.prior` of stream 'tokens' has 3 rows: the request has 2"):
+        best(gaussian(), gaussian().layout(range(2)), 4, known=Known(prior={"tokens": torch.zeros(3, 1, 1)}))

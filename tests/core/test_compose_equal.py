@@ -8,7 +8,7 @@ import torch
 
 from anylatent.generation import RowGenerator, gathered
 from anylatent.guidance.compose import Compose, Entry
-from anylatent.guidance.densities import PATIENCE, REACH, levelling
+from anylatent.guidance.densities import REACH, levelling
 from anylatent.moment import Moment
 from anylatent.paths.cosine import Cosine
 from anylatent.paths.discrete import Masked
@@ -65,17 +65,18 @@ def test_weights_are_the_ratio_of_the_densities() -> None:
     assert float(gap.mean()) == pytest.approx(-math.log(4), abs=0.15)
 
 
-def test_one_step_is_levelled_by_hand() -> None:
+@pytest.mark.parametrize(("steps", "share"), [(4, 1.0), (64, 0.5), (400, 0.2)])
+def test_one_step_is_levelled_by_hand(steps: int, share: float) -> None:
     """Two predictions: kappa = 1/2 - share (log q_1 - log q_0) / ((snr_s - snr_t) |p_1 - p_0|^2)."""
     path = Cosine()
     parts = torch.randn(2, 2, 3, 4, generator=torch.Generator().manual_seed(0))
     densities = torch.tensor([[0.0, 0.4], [1.0, -0.5]])
-    moment = Moment(torch.full((2,), 0.6), torch.zeros(2, dtype=torch.long), torch.full((2,), 64))
+    moment = Moment(torch.full((2,), 0.6), torch.zeros(2, dtype=torch.long), torch.full((2,), steps))
     here = replace(here_at(path, parts[:, 0], torch.full((2, 1, 1), 0.6)), s=torch.full((2, 1, 1), 0.5), moment=moment)
     weights = levelling(parts, densities, here)
     snr = [(path.alpha(torch.tensor(t)) / path.sigma(torch.tensor(t))) ** 2 for t in (0.5, 0.6)]
     lengths = (snr[0] - snr[1]) * (parts[:, 1] - parts[:, 0]).square().sum((1, 2))
-    kappa = 0.5 - PATIENCE / 8 * (densities[:, 1] - densities[:, 0]) / lengths
+    kappa = 0.5 - share * (densities[:, 1] - densities[:, 0]) / lengths
     torch.testing.assert_close(weights, torch.stack((1 - kappa, kappa), 1), atol=1e-4, rtol=1e-4)
     far = levelling(parts, densities * 1e4, here)[:, 1]
     assert ((far - 0.5).abs() * lengths.sqrt()).tolist() == pytest.approx([REACH, REACH], rel=1e-3)

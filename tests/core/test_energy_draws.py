@@ -1,5 +1,7 @@
 """Loss-guided diffusion with several draws, against the closed form of quadratic energies."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -68,3 +70,23 @@ def test_draws_are_a_rows_own_and_not_of_given_tokens() -> None:
     path, x = Rectified(), torch.zeros(1, 2, 1)
     with pytest.raises(LookupError, match="draw 0 of noise was asked for of a `Here` made by hand without `noise`"):
         EnergyGuidance(energy=BOWL, draws=2).correct(x, here_at(path, x, torch.full((1, 1, 1), 0.5)))
+
+
+def test_given_tokens_are_drawn_at_none_but_their_place() -> None:
+    """What is free moves as if what is given were not there."""
+    path, x, t = Rectified(), torch.tensor([[[0.7], [0.8]]]), torch.full((1, 2, 1), 0.5)
+    z = torch.randn(8, 1, 2, 1, generator=torch.Generator().manual_seed(0))
+    many = EnergyGuidance(energy=BOWL, draws=8, through=False)
+    here = replace(here_at(path, x, t, noise=lambda k: z[k]), keep=torch.tensor([[True, False]]))
+    alone = many.correct(x[:, 1:], here_at(path, x[:, 1:], t[:, 1:], noise=lambda k: z[k][:, 1:]))
+    torch.testing.assert_close(many.correct(x, here)[:, 1:], alone)
+
+
+def test_a_function_that_mixes_rows_is_refused() -> None:
+    x = torch.ones(2, 3, 1)
+    layout = Layout.of(here_at(Rectified(), x, torch.full((2, 1, 1), 0.5)))
+    for function in (lambda x, layout: x.square().sum(), lambda x, layout: x.square().sum((1, 2))[:, None]):
+        with pytest.raises(ValueError, match=r"a function of 2 rows is to give a number a row, a tensor \(2,\): it gave \("):
+            FunctionEnergy(function=function).value(x, layout)
+    with pytest.raises(ValueError, match="it gave a float"):
+        FunctionEnergy(function=lambda x, layout: 1.0).value(x, layout)

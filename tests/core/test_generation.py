@@ -102,6 +102,7 @@ def test_an_interrupted_call_leaves_nothing_behind(monkeypatch: pytest.MonkeyPat
         ({"begun": {"tokens": torch.zeros(2, 4, 2)}}, r"'tokens' has the shape \(2, 4, 2\): the request's tokens have \(2, 5, 2\)"),
         ({"prior": {"tokens": torch.zeros(3, 5, 2)}}, r"`Known\.prior` of stream 'tokens' has 3 rows: the request has 2"),
         ({"measured": {"tokens": {"y": torch.zeros(1, 5, 2)}}}, r"of stream 'tokens', 'y', has 1 rows: the request has 2"),
+        ({"spent": {"engine": {"calls": torch.zeros(1)}}}, r"`Known\.spent` of 'engine', 'calls', has 1 rows: the request has 2"),
         ({"recorded": {"tokens": torch.zeros(2, 3, 5, 2)}}, r"`Known\.recorded` of stream 'tokens' has the noise of 3 steps: .* makes 4"),
     ],
 )

@@ -1,6 +1,6 @@
 """Every kind of guidance, held to the contract."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ from anylatent.guidance.self_attention import SelfAttention
 from anylatent.guidance.sum import Sum
 from anylatent.guidance.timed import Annealing
 from anylatent.guidance.windows import Window, Windows
+from anylatent.guidance.without_streams import WithoutStreams
 from anylatent.hooks.perturb_attention import PerturbAttention
 from anylatent.hooks.skip_blocks import SkipBlocks
 from anylatent.testing.guidance import GuidanceContract, GuidedTransformer
@@ -193,3 +194,32 @@ class TestPlusPlus(GuidanceContract):
     def neutral(cls) -> Guidance:
         """No amount is neutral; at times that are never asked about it does nothing."""
         return PlusPlus(interval=(0.0, 1e-6))
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda inner: Sum(terms=(inner, ClassifierFree())),
+        lambda inner: Compose(entries=(Entry(),), inner=inner),
+        lambda inner: Regions(regions=(Region(where=(SPAN,), ask={"component": 1}),), inner=inner),
+        lambda inner: Windows(windows=(Window(axis="i", size=5),), inner=inner),
+    ],
+    ids=["sum", "compose", "regions", "windows"],
+)
+@pytest.mark.parametrize(
+    "inner",
+    [
+        Perturbed(hook=PerturbAttention()),
+        WithoutStreams(absent=("label",)),
+        Autoguidance(model="weaker"),
+        ClassifierFree(against={"part": 1}),
+    ],
+    ids=lambda inner: inner.kind,
+)
+def test_what_one_inside_needs_is_needed(around: Callable[[Guidance], Guidance], inner: Guidance) -> None:
+    outer = around(inner)
+    assert list(inner.hooks()) == [hook for hook in outer.hooks() if hook in inner.hooks()]
+    assert set(inner.streams()) <= set(outer.streams())
+    assert set(inner.denoisers()) <= set(outer.denoisers())
+    assert all(variant in outer.variants().values() for variant in inner.variants().values())
+    assert outer.needs_null() >= inner.needs_null()

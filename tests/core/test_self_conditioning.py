@@ -11,7 +11,7 @@ from anylatent.conditioners.base import Conditions
 from anylatent.conditioners.standard import ClassConfig
 from anylatent.denoiser import TOLD, Corruption, Denoiser
 from anylatent.denoiser_config import DiTConfig
-from anylatent.engine import receipts
+from anylatent.engine import Engine, Request, receipts
 from anylatent.generation import RowGenerator, gathered
 from anylatent.guidance.base import Guidance
 from anylatent.guidance.classifier_free import ClassifierFree
@@ -201,18 +201,34 @@ def test_rows_are_alone_together_ragged_and_staggered() -> None:
     model = able()
     sampling = Sampling(steps=4, guidance=ClassifierFree(scale=2.0), hooks=(ResidualCache(),), solver=Ancestral())
     state = empty([6, 3, 5])
-    engine = RowGenerator(model, sampling, noised=True)
-    first = engine.stream(state.select([0, 1]), ASKED[:2])
-    finished = []
-    engine.engine.step()  # a step of nobody: rows join when they are asked for
-    finished.append(next(first))
-    late = list(engine.stream(state.select([2]), ASKED[2:]))
-    together = gathered([*finished, *first], state.select([0, 1])).state
-    for row, own in ((0, together.select([0])), (1, together.select([1])), (2, late[0].state)):
+    engine = Engine(model, 64)
+
+    def request(rows: list[int]) -> Request:
+        asked = model.conditions([ASKED[row] for row in rows])
+        return Request(state.select(rows), asked, sampling, model.conditions([{}] * len(rows)), noised=True)
+
+    engine.add(request([0, 1]))
+    done = list(engine.step())
+    engine.add(request([2]))
+    while len(done) < 3:
+        done += engine.step()
+    together = gathered(done, state).state
+    for row in range(3):
         alone = RowGenerator(model, sampling, noised=True)(state.select([row]).trimmed(), ASKED[row : row + 1])
         for name, stream in alone.streams.items():
-            torch.testing.assert_close(own[name].values[:, : stream.shape[1]], stream.values, atol=1e-4, rtol=1e-4)
-    assert receipts(finished)["residual-cache"].counts, "the cache had its say"
+            mine = together[name].values[row : row + 1, : stream.shape[1]]
+            torch.testing.assert_close(mine, stream.values, atol=1e-4, rtol=1e-4)
+    assert receipts(done)["residual-cache"].counts, "the cache had its say"
+
+
+def test_of_absent_tokens_it_is_told_nothing() -> None:
+    model = able()
+    spy = Spy(model)
+    state = empty([4] * 3)
+    state = state.with_time({"cloud": torch.ones_like(state["cloud"].time)})
+    RowGenerator(model, Sampling(steps=3), noised=True)(state, ASKED)
+    assert any(told.any() for told in spy.told("field"))
+    assert not any(told.any() for told in spy.told("cloud"))
 
 
 @pytest.mark.parametrize("solver", [Heun(), ValueSearch(value=lambda x: -x.sum((1, 2)), candidates=3)], ids=["heun", "value-search"])

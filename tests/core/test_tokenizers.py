@@ -12,6 +12,7 @@ from anylatent.tokenizers.autoencoder import AutoencoderConfig
 from anylatent.tokenizers.base import Tokenizer
 from anylatent.tokenizers.grid import GridConfig
 from anylatent.tokenizers.set import SetConfig
+from anylatent.tokenizers.sizes import asked_sizes
 from anylatent.tokenizers.statistics import Statistics
 
 T, Y, X = AxisSpec(name="t", unit="s", step=0.1), AxisSpec(name="y", unit="cm", step=2.0), AxisSpec(name="x", unit="px")
@@ -386,3 +387,9 @@ def test_another_revision_of_a_tokenizers_code_has_another_fingerprint(monkeypat
     before = tokenizer.fingerprint()
     monkeypatch.setattr(type(tokenizer), "revision", 2)
     assert tokenizer.fingerprint() != before
+
+
+@pytest.mark.parametrize("size", [2.5, True, "24x64"])
+def test_a_size_that_is_no_number_is_refused(size: Any) -> None:
+    with pytest.raises(ValueError, match=rf"size {size}: expected a number of elements, 1 or more, given "):
+        asked_sizes(size, ())

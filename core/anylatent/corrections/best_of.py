@@ -25,7 +25,7 @@ class BestOf(Node):
 
     The random search of Ma et al. 2025 (2501.09732, figure 2, left). Candidate 0 is the sample that the row would be without it; the
     others have seeds made of the row's, so rows stay independent. Candidates differ by noise: an edit from fixed tokens by a
-    deterministic solver has nothing to choose from. Judged are clean tokens, in the latent space.
+    deterministic solver, or with recorded noise, has nothing to choose from. Judged are clean tokens, in the latent space.
     """
 
     count: int = Field(default=4, ge=1, description="Candidates of each row. 1: no search.")
@@ -62,9 +62,9 @@ class BestOf(Node):
         return tree.repeat_interleave(self.count, 0)
 
     def worth(self, state: "State", specs: Sequence[StreamSpec]) -> Float[Tensor, " rows"]:
-        """Minus the energy of each row's tokens."""
+        """Minus the energy of each row's tokens; minus infinity where that is no number: what cannot be judged is not chosen."""
         total = torch.zeros(len(state), device=state.device)
         for spec in self._judged(specs):
             stream = state[spec.name]
             total = total - self.energy.value(stream.values, Layout(spec, stream.mask, stream.positions))
-        return total
+        return total.nan_to_num(-torch.inf, torch.inf, -torch.inf)

@@ -55,4 +55,4 @@ class FunctionEnergy(Energy, kind="function"):
     function: Code = Field(description="Of tokens and a `Layout`.")
 
     def value(self, x: Float[Tensor, "rows tokens width"], layout: Layout) -> Float[Tensor, " rows"]:
-        return self.function(x, layout)
+        return self.function.by_row(x, layout)

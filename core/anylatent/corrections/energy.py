@@ -67,7 +67,7 @@ class EnergyGuidance(Correction, kind="energy"):
         return torch.where(active[:, None, None], moved, data)
 
     def _log_weight(self, x: Float[Tensor, "rows tokens width"], here: Here) -> Float[Tensor, " rows"]:
-        """What exp(-scale E) is in the mean of the draws, as its logarithm over `scale`."""
+        """What exp(-scale E) is in the sum of the draws, as its logarithm over `scale`: the mean's, but for a constant."""
         layout = Layout.of(here)
         if self.draws == 1:
             return -self.energy.value(x, layout)

@@ -58,7 +58,7 @@ class ValueSearch(Around, kind="value-search"):
             made.append((yield from _once(self.solver.step(x, memory, own), x, heard)))
         best, most = torch.zeros_like(going, dtype=torch.long), None
         for k, (new, _) in enumerate(made):
-            value = self.value.call((yield Query(new, move.s, going)))
+            value = self.value.by_row((yield Query(new, move.s, going))).nan_to_num(-torch.inf, torch.inf, -torch.inf)
             better = going & (value > most) if most is not None else torch.zeros_like(going)
             best = torch.where(better, k, best)
             most = value if most is None else torch.where(better, value, most)

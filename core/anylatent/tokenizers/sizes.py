@@ -1,6 +1,7 @@
 """How large new samples are asked to be."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from anylatent.spec import AxisSpec
 
@@ -14,18 +15,21 @@ def asked_sizes(size: Size, axes: Sequence[AxisSpec], multiples: Sequence[int] =
 
     Errors: `ValueError` for too many numbers, or one that cannot be.
     """
-    given = (size,) if size is None or isinstance(size, int) else tuple(size)
+    given = _numbers(size)
     names = [f"of axis '{axis.name}'" for axis in axes] or ["of elements"]
     if len(given) > len(names):
         raise ValueError(f"size {told(size)}: expected at most {len(names)} numbers, each {', '.join(names)}")
     for value, name, multiple in zip(given, names, multiples or [1] * len(names), strict=False):
-        if value is not None and (value < 1 or value % multiple):
+        if value is not None and (type(value) is not int or value < 1 or value % multiple):
             least = "1 or more" if multiple == 1 else f"a multiple of {multiple}"
-            raise ValueError(f"size {told(size)}: expected a number {name}, {least}, given {value}")
+            raise ValueError(f"size {told(size)}: expected a number {name}, {least}, given {value!r}")
     return (*given, *[None] * (len(names) - len(given)))
 
 
 def told(size: Size) -> str:
     """As it is written on the command line: 24x64; an axis of which nothing is asked is '_'."""
-    given = (size,) if size is None or isinstance(size, int) else size
-    return "x".join("_" if value is None else str(value) for value in given)
+    return "x".join("_" if value is None else str(value) for value in _numbers(size))
+
+
+def _numbers(size: Any) -> tuple[Any, ...]:
+    return tuple(size) if isinstance(size, Sequence) and not isinstance(size, str) else (size,)
