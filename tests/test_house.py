@@ -20,9 +20,7 @@ NOT_A_MODALITY = {
 }
 LONG_FILES: dict[str, str] = {
     # file: why it is one
-    "core/anylatent/paths/discrete.py": "three paths of one mathematics, which is stated once",
     "core/anylatent/testing/discrete.py": "an oracle of sequences, and the two contracts that it is there for",
-    "core/anylatent/run.py": "a run's folder and its stages, in the order in which they happen",
 }
 
 

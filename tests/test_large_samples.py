@@ -59,5 +59,5 @@ def test_samples_without_an_axis_are_asked_for_a_number_of_elements(modality: st
     else:
         (more,) = tokenizer.layout(seeds, size=2 * int(stream.mask.sum())).streams.values()
         assert int(more.mask.sum()) == 2 * int(stream.mask.sum())
-    with pytest.raises(ValueError, match=r"size 4x4: expected at most 1 numbers, each of elements"):
+    with pytest.raises(ValueError, match=r"size 4x4: expected at most 1, of elements"):
         tokenizer.layout(seeds, size=(4, 4))

@@ -22,9 +22,21 @@ from toys import toy_recipe
 
 import anylatent
 from anylatent import Run, execute, load_recipe
+from anylatent.cli.judging import judge
+from anylatent.denoiser import Corruption, Denoiser
 from anylatent.editing.masked_completion import MaskedCompletion
+from anylatent.editing.noise_space import NoiseSpace
+from anylatent.editing.translate import Translate
 from anylatent.files import read_json
+from anylatent.generation import Settled
+from anylatent.guidance.none import Unguided
+from anylatent.metrics.denoiser_knows import DiffusionClassifier, Probe
+from anylatent.metrics.distinct import Distinct
 from anylatent.recipe import dump
+from anylatent.run import Samples
+from anylatent.sampling import StreamSampling
+from anylatent.schedules import Pyramid, Rho
+from anylatent.solvers.heun import Heun
 from anylatent.training.events import Event, Saved, Stage, Step
 
 KERNELS = {"ANYLATENT_KERNELS": "torch"}  # measured anew in each process, and not to the bit alike
@@ -193,8 +205,9 @@ SLOW = digits(train={"steps": 160, "checkpoint": 20, "preview": 0})
 def command(*arguments: object, cwd: Path) -> "subprocess.Popen[str]":
     program = str(Path(sys.executable).with_name("anylatent"))
     return subprocess.Popen(
-        [program, *map(str, arguments)], cwd=cwd, env=os.environ | KERNELS, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+        [program, *map(str, arguments)], cwd=cwd, env=os.environ | KERNELS, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's background jobs are born deaf to it
+    )  # fmt: skip
 
 
 def wait_for(condition: Any, process: "subprocess.Popen[str]", seconds: float = 120) -> None:
@@ -265,6 +278,25 @@ def stacked(samples: list[torch.Tensor]) -> torch.Tensor:
 
 def test_saved_is_loaded(whole: Run, loaded: Run) -> None:
     assert torch.equal(stacked(loaded.sample(4).samples), stacked(whole.sample(4).samples))
+
+
+def test_a_stream_hands_out_beginnings_of_the_samples(loaded: Run) -> None:
+    """Rows of pixels that are done, as many calls apart as the lag says; the samples come last, as `sample` makes them."""
+    changes: dict[str, Any] = {"steps": 3, "batch": 2, "schedule": Pyramid(lag=2, axis="y", block=4.0), "guidance": Unguided()}
+    *parts, made = loaded.stream(3, {"label": 1}, 5, **changes)
+    assert isinstance(made, Samples)
+    assert torch.equal(stacked(made.samples), stacked(loaded.sample(3, {"label": 1}, 5, **changes).samples))
+    assert made.seeds == [5, 6, 7]
+    for row in range(3):
+        mine = [part for part in parts if isinstance(part, Settled) and part.row == row]
+        assert [part.receipts["engine"]["network_calls"] for part in mine] == [3, 5]
+        assert [part.spans["tokens"]["y"] for part in mine] == [(0.5, 2.5), (4.5, 6.5)]
+        assert [len(part.sample) for part in mine] == [4, 8]
+        for part in mine:
+            assert torch.equal(part.sample, made.samples[row][: len(part.sample)])
+            assert torch.equal(part.tokens("tokens"), made.state["tokens"].values[row, part.fresh["tokens"]])
+    with pytest.raises(ValueError, match="colour"):
+        next(loaded.stream(1, {"colour": 1}))
 
 
 def test_a_sample_is_its_seeds_alone_and_together(loaded: Run) -> None:
@@ -349,11 +381,55 @@ def test_an_edit_keeps_what_is_not_made_anew(loaded: Run, monkeypatch: pytest.Mo
         loaded.edit(MaskedCompletion(anew={"y": (0.5, 1.0)}), [])
 
 
+def test_an_editor_that_moves_by_a_solver_of_its_own_refuses_another(loaded: Run) -> None:
+    """It would be left out without a word."""
+    given = [loaded.test_set[0].sample]
+    for editor, by in ((Translate(), "its own `solver`, both ways"), (NoiseSpace(), "ancestral steps")):
+        for asked in ({"solver": Heun()}, {"streams": {"tokens": StreamSampling(solver=Heun())}}):
+            with pytest.raises(ValueError, match=f"'{editor.kind}' moves samples by {by}: leave out the solver that is asked for besides"):
+                loaded.edit(editor, given, 1, **asked)
+    assert len(loaded.edit(NoiseSpace(), given, 1, steps=2, streams={"tokens": StreamSampling(schedule=Rho())})) == 1
+
+
+def test_samples_in_times_that_training_did_not_show_say_so(loaded: Run) -> None:
+    made = loaded.sample(2, schedule=Pyramid(axis="y", block=4.0))
+    assert "which training with objective.forcing 0 does not show" in made.receipts["pyramid"].note
+    assert "pyramid" not in loaded.sample(2, schedule=Pyramid(axis="y", lag=0)).receipts
+
+
 def test_judging_writes_its_numbers(loaded: Run) -> None:
     measures = {measure.name: measure for measure in loaded.evaluate(loaded.sample(6))}
     assert set(measures) == {"unique", "novel"}
     assert measures["unique"].n == 6
     assert [entry["name"] for entry in read_json(loaded.folder / "evaluation.json")] == ["unique", "novel"]
+
+
+def test_judging_makes_no_samples_that_nothing_judges(loaded: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor any before a metric is refused."""
+    monkeypatch.setattr(Run, "sample", lambda *arguments, **named: pytest.fail("samples were made"))
+    (found,) = loaded.evaluate(metrics=[Probe(condition="label", limit=20)])
+    assert found.n == 20
+    with pytest.raises(ValueError, match="'diffusion-classifier': there is no condition 'colour', the denoiser knows label"):
+        loaded.evaluate(metrics=[Distinct(), DiffusionClassifier(condition="colour")])
+
+
+def test_files_are_judged_where_tokens_are_predicted_as_data(
+    loaded: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their flow begins with noise, measured on training samples: from clean tokens a network's error is thousands of bits."""
+    files = loaded.save_samples(loaded.sample(2), tmp_path)
+    build = Run.denoiser
+
+    def predicts_data(self: Run, *given: Any) -> Denoiser:
+        denoiser = build(self, *given)
+        denoiser.corruptions = {name: Corruption(each.path, "data") for name, each in denoiser.corruptions.items()}
+        return denoiser
+
+    monkeypatch.setattr(Run, "denoiser", predicts_data)
+    judge(loaded.folder, files[:2], steps=2, probes=1, draws=1)
+    _, *lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert all(abs(float(line.split()[1])) < 20 for line in lines)
 
 
 # ------------------------------------------------------------------------------------------------------- without the data

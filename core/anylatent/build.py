@@ -1,13 +1,13 @@
 """The one room where things are built: from a recipe to data sets, tokenizer and denoiser."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from anylatent.conditioners.base import Conditioner, Conditions
 from anylatent.conditioners.config import ConditionerConfig
@@ -15,6 +15,7 @@ from anylatent.data import Dataset, Split
 from anylatent.denoiser import Corruption, Denoiser
 from anylatent.files import DamagedFile, check_seal, read_json, read_tensors, seal, write_json, write_tensors
 from anylatent.node import Spec
+from anylatent.perception.token_classifier import TokenClassifier
 from anylatent.random import seed_of
 from anylatent.recipe.model import Recipe
 from anylatent.spec import StreamSpec
@@ -66,17 +67,29 @@ def _conditioner(name: str, config: ConditionerConfig, width: int, values: Seque
         raise ValueError(f"condition '{name}': {error}") from error
 
 
-def condition_values(recipe: Recipe, dataset: Dataset) -> list[dict[str, Any]]:
-    """What each record is, in the recipe's conditions. Errors: `ValueError` if no record has a condition of that name."""
-    if not recipe.conditions:
+def build_classifier(recipe: Recipe, name: str, specs: tuple[StreamSpec, ...], classes: Sequence[Any]) -> TokenClassifier:
+    """The classifier of a condition, untrained, for these streams noised as the denoiser's are. Errors: `ValueError`."""
+    config = recipe.classifiers[name]
+    with _seeded(recipe.seed, "classifier", name):
+        backbone = config.network.build(specs, False)
+        if backbone.self_conditioning:
+            raise ValueError(f"classifier of '{name}': its network is told no prediction: set self_conditioning to 0")
+        corruptions = {spec.name: Corruption(*recipe.objective.of(spec.name)) for spec in specs}
+        return TokenClassifier(backbone, corruptions, classes)
+
+
+def condition_values(recipe: Recipe, dataset: Dataset, names: Collection[str] | None = None) -> list[dict[str, Any]]:
+    """What each record is, in the recipe's conditions or in those named. Errors: `ValueError` if no record has one of that name."""
+    names = recipe.conditions if names is None else names
+    if not names:
         return [{} for _ in range(len(dataset))]
     known: set[str] = set()
     asked = []
     for index in range(len(dataset)):
         conditions = dataset.conditions(index)
         known |= set(conditions)
-        asked.append({name: conditions[name] for name in recipe.conditions if conditions.get(name) is not None})
-    for name in recipe.conditions:
+        asked.append({name: conditions[name] for name in names if conditions.get(name) is not None})
+    for name in names:
         if not any(name in row for row in asked):
             raise ValueError(
                 f"no record of '{recipe.modality.data.kind}' has the condition '{name}': its records have {sorted(known) or 'none'}"
@@ -105,12 +118,14 @@ class TokenizerFacts(Spec):
     conditions: dict[str, list[Any]]
     """Values from which each conditioner is built in its shape."""
     asked: list[dict[str, Any]]
-    """What training samples are, in the recipe's conditions: some of them, evenly spread."""
+    """What training samples are, in the recipe's conditions and those of its classifiers: some of them, evenly spread."""
     sample: str
     """The file with one sample, by which the tokenizer is built in its shape; empty if the modality cannot write one."""
     left_out: int
     """Records that could not be read."""
     first_left_out: str
+    classes: dict[str, list[Any]] = Field(default={})
+    """The classes that each classifier tells apart."""
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,11 @@
 """Core's own components, all of them: the list that recipes, the catalogue and the tests read. Imports no torch."""
 
 from anylatent.conditioners.standard import ClassConfig, NumberConfig, SequenceConfig
-from anylatent.corrections.classifier import ClassifierGuidance
+from anylatent.corrections.classifier import ClassifierFunction, ClassifierGuidance
 from anylatent.corrections.clip import Clip
 from anylatent.corrections.ddnm import DDNM
 from anylatent.corrections.diffpir import DiffPIR
 from anylatent.corrections.dps import DPS
-from anylatent.corrections.energies import FunctionEnergy, Roughness
 from anylatent.corrections.energy import EnergyGuidance
 from anylatent.corrections.mmps import MMPS
 from anylatent.corrections.pi_gdm import PiGDM
@@ -18,6 +17,7 @@ from anylatent.editing.masked_completion import MaskedCompletion
 from anylatent.editing.noise_space import NoiseSpace
 from anylatent.editing.sdedit import SDEdit
 from anylatent.editing.translate import Translate
+from anylatent.energies import FunctionEnergy, Roughness, SampleFunction
 from anylatent.guidance.autoguidance import Autoguidance
 from anylatent.guidance.classifier_free import ClassifierFree
 from anylatent.guidance.compose import Compose
@@ -43,6 +43,7 @@ from anylatent.hooks.residual_cache import ResidualCache
 from anylatent.hooks.skip_blocks import SkipBlocks
 from anylatent.joint.data import ConditionData, JointData
 from anylatent.joint.editing import GivenParts
+from anylatent.joint.energies import PartEnergy
 from anylatent.joint.metrics import AsAsked, Conditional, EventsTogether, PartMetric
 from anylatent.joint.modality import Joint, Label
 from anylatent.joint.tokenizers import JointConfig, LabelConfig
@@ -54,16 +55,18 @@ from anylatent.metrics.denoiser_knows import DiffusionClassifier, LikelihoodMetr
 from anylatent.metrics.distinct import Distinct
 from anylatent.metrics.flat import Flat
 from anylatent.metrics.frechet import Frechet
+from anylatent.metrics.istd import ISTD
 from anylatent.metrics.memorisation import Memorisation
 from anylatent.metrics.precision_recall import DensityCoverage, PrecisionRecall
 from anylatent.metrics.tokens import TokenFeatures
 from anylatent.node import Node
-from anylatent.objective.coupling import Independent, Nearest, OptimalTransport
+from anylatent.objective.coupling import Independent, Nearest, OptimalTransport, Stored
 from anylatent.objective.losses import DirectionLoss, Robust, Squared
 from anylatent.objective.times import LogitNormalTimes, LogNormalTimes, LogSNRTimes, UniformTimes, UShapedTimes
 from anylatent.objective.weighting import P2, EDMWeighting, MaxSNR, MinSNR, SoftMinSNR, Unweighted
 from anylatent.paths import EDM, Bridge, Brownian, Cosine, Geometric, LinearBeta, Logistic, Rectified, Sigmoid
-from anylatent.paths.discrete import Bernoulli, Masked, UniformState
+from anylatent.paths.bernoulli import Bernoulli
+from anylatent.paths.vocabulary import Masked, UniformState
 from anylatent.schedules.rising import Resample, Restart
 from anylatent.schedules.spaced import BetaSteps, CosineSteps, LogitNormal, Rho, Uniform
 from anylatent.schedules.table import Table
@@ -76,6 +79,7 @@ from anylatent.solvers.dpm import DPMSolver
 from anylatent.solvers.dpmpp import DPMpp2M, DPMpp3M
 from anylatent.solvers.euler import Euler
 from anylatent.solvers.exponential import DEIS, ERSDE, Exponential, SDEDPMpp
+from anylatent.solvers.fitted import Fitted
 from anylatent.solvers.heun import Heun
 from anylatent.solvers.invertible import BDIA, EDICT
 from anylatent.solvers.langevin import Langevin
@@ -104,21 +108,21 @@ def core_components() -> list[type[Node]]:
         LogNormalTimes, LogSNRTimes, LogitNormalTimes, UShapedTimes, UniformTimes,
         EDMWeighting, MaxSNR, MinSNR, P2, SoftMinSNR, Unweighted,
         DirectionLoss, Robust, Squared,
-        Independent, Nearest, OptimalTransport,
+        Independent, Nearest, OptimalTransport, Stored,
         Denoise,
         BetaSteps, ByLength, CosineSteps, LogitNormal, Pyramid, Resample, Restart, Rho, Table, Uniform,
-        AdamsBashforth, Adaptive, Ancestral, BDIA, DDIM, DEIS, DPMpp2M, DPMpp3M, DPMSolver, EDICT, ERSDE, Euler, Exponential, Heun,
-        Langevin, RungeKutta, SDEDPMpp, SDEEuler, UniPC, ValueSearch,
+        AdamsBashforth, Adaptive, Ancestral, BDIA, DDIM, DEIS, DPMpp2M, DPMpp3M, DPMSolver, EDICT, ERSDE, Euler, Exponential, Fitted,
+        Heun, Langevin, RungeKutta, SDEDPMpp, SDEEuler, UniPC, ValueSearch,
         AncestralDiscrete, TauLeaping, Unmask,
         Autoguidance, ClassifierFree, Compose, PerCondition, Perturbed, PlusPlus, Regions, SelfAttention, Sum, Unguided, Windows,
         WithoutStreams,
         LinearRule, Projected, Rescaled, Tangential, ZeroStar,
         AttentionFrom, AttentionReceived, Direction, PerturbAttention, ResidualCache, SkipBlocks,
-        DDNM, DPS, ClassifierGuidance, Clip, DiffPIR, EnergyGuidance, MMPS, PiGDM, REDDiff,
+        DDNM, DPS, ClassifierFunction, ClassifierGuidance, Clip, DiffPIR, EnergyGuidance, MMPS, PiGDM, REDDiff,
         Average, Blur, Function, Identity, Linear, Select, Total,
-        FunctionEnergy, Roughness,
+        FunctionEnergy, PartEnergy, Roughness, SampleFunction,
         GivenParts, Interpolate, Inverse, MaskedCompletion, NoiseSpace, SDEdit, Translate,
         AsAsked, Conditional, EventsTogether, PartMetric,
-        DensityCoverage, DiffusionClassifier, Distinct, Frechet, LikelihoodMetric, Memorisation, PrecisionRecall, Probe,
+        DensityCoverage, DiffusionClassifier, Distinct, Frechet, ISTD, LikelihoodMetric, Memorisation, PrecisionRecall, Probe,
         Flat, TokenFeatures,
     ]  # fmt: skip

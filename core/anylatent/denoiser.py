@@ -1,7 +1,8 @@
-"""The denoiser: a backbone, what its output means, and the conditions it knows. Predicts the clean state."""
+"""Networks over noised tokens, and the denoiser: a backbone, what its output means, and the conditions it knows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -110,12 +111,21 @@ class ModulationCache:
             self._places[: len(places), torch.searchsorted(self._levels, old)] = places
 
 
-class Denoiser(nn.Module):
-    """Predicts the clean tokens of every stream from corrupted ones, at any times and under any condition."""
+class Shown(NamedTuple):
+    """What a backbone is shown of noised tokens, as its first arguments: scaled values, the state, modulations, each token's level."""
 
-    def __init__(self, backbone: Backbone, conditions: Conditions, corruptions: Mapping[str, Corruption]) -> None:
+    values: Mapping[str, Tensor]
+    state: State
+    modulation: Float[Tensor, "rows levels numbers"]
+    level: Int[Tensor, "rows tokens"] | None
+
+
+class TokenNetwork(nn.Module):
+    """A backbone over noised tokens: each stream is shown to it as its path has it, with its tokens' times as noise levels."""
+
+    def __init__(self, backbone: Backbone, corruptions: Mapping[str, Corruption]) -> None:
         super().__init__()
-        self.backbone, self.conditions = backbone, conditions
+        self.backbone = backbone
         self.corruptions = dict(corruptions)
 
     @property
@@ -124,6 +134,28 @@ class Denoiser(nn.Module):
 
     def path(self, stream: str) -> Path:
         return self.corruptions[stream].path
+
+    def shown(self, state: State, condition: Condition, modulations: ModulationCache | None = None) -> Shown:
+        """What the backbone is shown of these tokens under this condition."""
+        values, levels, index = {}, [], []
+        for spec in self.specs:
+            stream, path = state[spec.name], self.path(spec.name)
+            partner = path.partner()
+            values[spec.name] = path.shown(stream.values, stream.time[..., None], state[partner].values if partner else None)
+            times, which = _levels(stream)
+            index.append(which + sum(part.shape[1] for part in levels))
+            levels.append(path.level(times))
+        level, together = torch.cat(index, 1), torch.cat(levels, 1)
+        modulation = modulations.get(together, condition) if modulations else self.backbone.modulate(together, condition.vector)
+        return Shown(values, state, modulation, None if together.shape[1] == 1 else level)
+
+
+class Denoiser(TokenNetwork):
+    """Predicts the clean tokens of every stream from corrupted ones, at any times and under any condition."""
+
+    def __init__(self, backbone: Backbone, conditions: Conditions, corruptions: Mapping[str, Corruption]) -> None:
+        super().__init__(backbone, corruptions)
+        self.conditions = conditions
 
     @property
     def self_conditioned(self) -> bool:
@@ -146,17 +178,7 @@ class Denoiser(nn.Module):
         self, state: State, condition: Condition, sites: Sites | None = None, modulations: ModulationCache | None = None
     ) -> dict[str, Tensor]:
         """What the backbone says of each stream `(B, N, C)`, of the stream's kind of prediction."""
-        values, levels, index = {}, [], []
-        for spec in self.specs:
-            stream, path = state[spec.name], self.path(spec.name)
-            partner = path.partner()
-            values[spec.name] = path.shown(stream.values, stream.time[..., None], state[partner].values if partner else None)
-            times, which = _levels(stream)
-            index.append(which + sum(part.shape[1] for part in levels))
-            levels.append(path.level(times))
-        level, together = torch.cat(index, 1), torch.cat(levels, 1)
-        modulation = modulations.get(together, condition) if modulations else self.backbone.modulate(together, condition.vector)
-        return self.backbone(values, state, modulation, None if together.shape[1] == 1 else level, condition, sites)
+        return self.backbone(*self.shown(state, condition, modulations), condition, sites)
 
     def forward(
         self, state: State, condition: Condition, sites: Sites | None = None, modulations: ModulationCache | None = None

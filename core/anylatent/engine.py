@@ -12,17 +12,20 @@ import torch
 
 from anylatent.condition import Condition
 from anylatent.denoiser import Denoiser, ModulationCache
+from anylatent.energies import Decode
 from anylatent.guidance.base import Branch
-from anylatent.hooks.base import HookedSites, Store, Visit
+from anylatent.hooks.base import Store
 from anylatent.known import Known
-from anylatent.lanes import TOLD, Lane, Manner, Question, Walk
+from anylatent.lanes import TOLD, Lane, Manner
 from anylatent.moment import Moment
 from anylatent.moves import solver_table
 from anylatent.paths.base import Path
+from anylatent.perception.token_classifier import TokenClassifier
 from anylatent.sampling import Sampling
 from anylatent.solvers.base import Memory
-from anylatent.state import Receipt, State, Stream, Tally
-from anylatent.types import Bool, Tensor
+from anylatent.state import Receipt, State, Stream, Tally, spent
+from anylatent.types import Bool, Int, Tensor
+from anylatent.walk import Question, Walk, hooked
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Request:
     """The other things that the guidance asks, by name."""
     beside: Mapping[str, Mapping[str, Condition]] = field(default_factory=dict)
     """"asked", "null" and the variants as the engine's other denoisers encode them, by the denoiser's name."""
+    classes: Mapping[str, Int[Tensor, " rows"]] = field(default_factory=dict)
+    """By the conditions of the classifiers that corrections ask: which class each row is to be, -1 for none."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +72,22 @@ class Engine:
     """Moves rows of one denoiser: `add` requests at any time, `step` all rows once, take what is finished.
 
     `rows`: how many move at once; others wait. `budget`: bytes that hooks may remember. `others`: denoisers of the same
-    streams that guidance may ask as well (a weaker one, say), by name.
+    streams that guidance may ask as well (a weaker one, say), by name. `decode`: the tokenizer's, for energies of decoded samples.
+    `classifiers`: what corrections may ask, by condition.
     """
 
-    def __init__(self, denoiser: Denoiser, rows: int = 64, budget: int = 1 << 30, others: Mapping[str, Denoiser] | None = None) -> None:
-        self.denoiser, self.capacity = denoiser, rows
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        rows: int = 64,
+        budget: int = 1 << 30,
+        others: Mapping[str, Denoiser] | None = None,
+        decode: Decode | None = None,
+        classifiers: Mapping[str, TokenClassifier] | None = None,
+    ) -> None:
+        self.denoiser, self.capacity, self.decode = denoiser, rows, decode
         self.denoisers = {"main": denoiser, **(others or {})}
+        self.classifiers = dict(classifiers or {})
         self.device = next(denoiser.parameters()).device
         self.modulations = {name: ModulationCache(each.backbone) for name, each in self.denoisers.items()}
         self.store = Store(budget)
@@ -106,6 +121,10 @@ class Engine:
         self.store.forget(row)
         return len(self) < before
 
+    def settled(self) -> list[State]:
+        """The moving rows with only the tokens that no step to come changes, the others masked and 0: a state a lane."""
+        return [lane.settled() for lane in self._lanes.values()]
+
     def __len__(self) -> int:
         """Rows that are waiting or moving."""
         return sum(len(lane) for lane in (*self._lanes.values(), *(lane for _, lane in self._waiting)))
@@ -118,11 +137,18 @@ class Engine:
     def _check(self, request: Request) -> None:
         paths = {spec.name: self.denoiser.path(spec.name) for spec in self.denoiser.specs}
         backbone, guidance = self.denoiser.backbone, request.sampling.guidance
-        refusals = request.sampling.refusals(self.denoiser.specs, paths, backbone.sites, type(backbone).__name__, request.null is not None)
+        refusals = request.sampling.refusals(
+            self.denoiser.specs, paths, backbone.sites, type(backbone).__name__, request.null is not None, backbone.depth, backbone.width
+        )
         for name in guidance.denoisers():
             if name not in self.denoisers or name not in request.beside:
                 known = sorted(set(self.denoisers) & set(request.beside)) or "none besides the main one"
                 refusals.append(f"guidance '{guidance.kind}' asks the denoiser '{name}': this engine and request have {known}")
+        refusals += request.sampling.undecoded(request.state.to(self.device), self.decode)
+        for name in request.sampling.classifiers():
+            if name not in self.classifiers or name not in request.classes:
+                known = sorted(set(self.classifiers) & set(request.classes)) or "none"
+                refusals.append(f"a correction asks the classifier of '{name}': this engine and request have {known}")
         if request.sampling.best_of is not None:
             refusals.append("`best_of` chooses among samples that are done: ask a `RowGenerator`, the engine makes one of each row")
         missing = sorted(set(guidance.variants()) - set(request.variants))
@@ -169,7 +195,8 @@ class Engine:
         if any(denoiser.self_conditioned for denoiser in self.denoisers.values()):
             recall[TOLD] = {name: {"told": torch.zeros_like(x)} for name, x in begun.items()}
         given = {name: state[name].values for name in begun}
-        encoded = {"main": self._named(request), **request.beside}
+        null = {} if request.null is None else {"null": request.null}
+        encoded = {"main": {"asked": request.condition, **null, **request.variants}, **request.beside}
         conditions = {
             who: {name: self._prepare(who, times, condition) for name, condition in named.items()} for who, named in encoded.items()
         }
@@ -182,7 +209,7 @@ class Engine:
             {name: x[:, None].repeat(1, steps + 1, 1, 1) for name, x in begun.items() if request.trail},
             {name: t.float().to(self.device).expand(rows, -1, -1) for name, t in times.items()},
             {name: t.float().to(self.device).expand(rows, -1, -1, -1) for name, t in tables.items()},
-            torch.zeros_like(count), count, conditions,
+            torch.zeros_like(count), count, conditions, {name: each.to(self.device) for name, each in request.classes.items()},
         )  # fmt: skip
         return self._key(request, lane), lane
 
@@ -209,16 +236,12 @@ class Engine:
         clean = stream.values if request.begin < 1 else torch.zeros_like(stream.values)
         return path.corrupt(clean, noise, times[:, 0].float().to(noise.device)[..., None]) * stream.mask[..., None]
 
-    def _named(self, request: Request) -> dict[str, Condition]:
-        null = {} if request.null is None else {"null": request.null}
-        return {"asked": request.condition, **null, **request.variants}
-
     def _key(self, request: Request, lane: Lane) -> str:
         alike = request.sampling.model_copy(update={"count": 1, "steps": 1, "seed": 0, "batch": 1, "weights": ""})
         slots = (request.condition.cross is None, request.condition.prepend is None)
         named = {who: sorted(conditions) for who, conditions in lane.conditions.items()}
         tokens = {name: times.shape[2] > 1 for name, times in lane.times.items()}
-        known = (sorted(lane.recorded), {name: sorted(each) for name, each in lane.measured.items()})
+        known = (sorted(lane.recorded), {name: sorted(each) for name, each in lane.measured.items()}, sorted(lane.classes))
         return f"{alike.key()} {slots} {named} {tokens} {known} {request.noised} {request.inverted} {request.trail} {lane.manner.rests}"
 
     def _prepare(self, who: str, times: Mapping[str, Tensor], condition: Condition) -> Condition:
@@ -234,7 +257,9 @@ class Engine:
     def step(self) -> list[Finished]:
         """Move every row by one step of its own; the rows that this finished."""
         self._admit()
-        walks = {key: Walk(lane, self.denoiser, self._tally, self.store) for key, lane in self._lanes.items()}
+        walks = {
+            key: Walk(lane, self.denoiser, self._tally, self.store, self.decode, self.classifiers) for key, lane in self._lanes.items()
+        }
         while asking := [walk for walk in walks.values() if walk.queries]:
             for walk, answer in zip(asking, self._answer(asking), strict=True):
                 walk.send(answer)
@@ -270,8 +295,7 @@ class Engine:
         row = int(state.rows[0])
         self.store.forget(row)
         memory, trail = lane.kept(torch.tensor([i], device=self.device))
-        counts = {name: counts for name, tally in self.tallies.items() if (counts := tally.of(row))}
-        return Finished(row, state, counts, memory, trail)
+        return Finished(row, state, spent(self.tallies, row), memory, trail)
 
     def _tally(self, method: str) -> Tally:
         return self.tallies.setdefault(method, Tally())
@@ -323,7 +347,7 @@ class Engine:
         state = State.cat([question.state() for question in questions])
         condition = Condition.cat([question.condition() for question in questions])
         self._count(questions, state)
-        clean = self.denoisers[who](state, condition, self._sites(questions), self.modulations[who])
+        clean = self.denoisers[who](state, condition, hooked(questions, self.store, self._tally), self.modulations[who])
         out, first = {}, 0
         for question in questions:
             rows = slice(first, first + len(question.index))
@@ -353,20 +377,6 @@ class Engine:
                 tally.add("inversion_calls", question.ids())
             if question.branch.name != "asked":
                 tally.add("guidance_calls", question.ids())
-
-    def _sites(self, questions: Sequence[Question]) -> HookedSites | None:
-        hooks = {hook.key(): hook for question in questions for hook in question.hooks()}
-        if not hooks:
-            return None
-        addresses = [(row, question.branch.name) for question in questions for row in question.ids().tolist()]
-        step, steps, time = (torch.cat(columns) for columns in zip(*(question.where() for question in questions), strict=True))
-        visits = []
-        for key, hook in sorted(hooks.items(), key=lambda item: item[1].order):
-            asked = [any(h.key() == key for h in question.hooks()) for question in questions for _ in question.index]
-            visits.append(
-                (hook, Visit(addresses, torch.tensor(asked, device=self.device), step, steps, time, self.store, self._tally(hook.kind)))
-            )
-        return HookedSites(visits)
 
 
 def sample(denoiser: Denoiser, request: Request, rows: int = 64, budget: int = 1 << 30) -> tuple[State, dict[str, Receipt]]:

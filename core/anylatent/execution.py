@@ -53,7 +53,7 @@ class _Timer:
         if isinstance(event, Stage):
             self.write()
             self._stage = event.name
-        elif isinstance(event, Step) and event.done == event.total and event.stage == "latents":
+        elif isinstance(event, Step) and event.done == event.total and event.stage in ("latents", "pairs"):
             self.write()
             self._stage = "denoiser"  # what is built from here on is for it
 

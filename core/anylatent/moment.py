@@ -18,6 +18,10 @@ class Moment:
     steps: Int[Tensor, " rows"]
 
 
+def _no_slope(condition: str, rows: Tensor, predicted: bool, marginal: float) -> Tensor:
+    raise LookupError(f"the slope of a classifier of '{condition}' was asked for of a `Here` made by hand without `slope`")
+
+
 def _no_noise(draw: int) -> Tensor:
     raise LookupError(f"draw {draw} of noise was asked for of a `Here` made by hand without `noise`")
 
@@ -49,3 +53,9 @@ class Here:
     """Prior noise of the stream's shape, of the k-th draw of this method in the rows' steps: from their own seeds."""
     noted: Callable[[str, Site, str], dict[int, Tensor]] = lambda name, site, branch: {}
     """What hooks wrote under a name at a site in a branch `(valid tokens, K)`, by row index, where it is still there."""
+    classes: Mapping[str, Int[Tensor, " rows"]] = field(default_factory=dict)
+    """By the conditions of classifiers: which class each row is asked to be, -1 for none."""
+    slope: Callable[[str, Tensor, bool, float], Tensor] = _no_slope
+    """grad log p(class | tokens of all streams) by this stream's noised tokens, of a condition's classifier, for the rows where a mask
+    `(B,)` is true (which must be asked it); 0 in the others, which cost nothing. Then whether the classifier is shown the predicted
+    clean tokens in place of the noised ones (`Correction.gradient` must be so), and how much of all classes' sum is taken off."""

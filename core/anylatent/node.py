@@ -6,7 +6,8 @@ from a recipe a mapping with `kind`, looked up among the components that validat
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Self
 
@@ -35,6 +36,40 @@ class Spec(BaseModel):
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)
 
 
+@dataclass(frozen=True)
+class Stage:
+    """What there is to try a method on: an example of one names an axis, a stream, a condition of it.
+
+    `stream`: the one that is tried, of those that are made the first with axes; `width` of its tokens; `axes`: by name, how long a
+    step is and how many of them every sample has. `streams`: all names, of given ones too. `conditions`: by name, values that occur.
+    """
+
+    stream: str
+    width: int
+    axes: Mapping[str, tuple[float, int]]
+    streams: Sequence[str]
+    conditions: Mapping[str, Sequence[Any]]
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The other streams' names."""
+        return tuple(name for name in self.streams if name != self.stream)
+
+    @property
+    def condition(self) -> str:
+        """The name of one."""
+        return next(iter(self.conditions))
+
+    def something_else(self) -> dict[str, Any]:
+        """What could be asked in place of what a row is: another value, or not to be asked at all."""
+        values = self.conditions[self.condition]
+        return {"ask": {self.condition: values[-1]}} if len(values) > 1 else {"without": [self.condition]}
+
+    def middle(self) -> dict[str, float]:
+        """Where the last axis has its middle, in its unit."""
+        return {name: step * ((steps + 1) // 2) for name, (step, steps) in list(self.axes.items())[-1:]}
+
+
 class Node(Spec):
     """Base of everything that a recipe can name by `kind`."""
 
@@ -42,6 +77,13 @@ class Node(Spec):
     kind: ClassVar[str] = ""
     example: ClassVar[Mapping[str, Any]] = {}
     """Fields of one that is at work, where the defaults are not: what the catalogue shows and the tests of pairs try."""
+    variations: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Other ways in which it works, that are tried as methods of their own: by name, fields that differ from those of `example`."""
+    costs: ClassVar[Mapping[str, str]] = {}
+    """What the engine counts more with it, at most: by the receipt's name ("network_calls", "gradients"), an expression of its fields.
+
+    A list of an expression is how many it holds, another method its own costs. The unit is the family's, see `catalogue.UNITS`.
+    """
     neutral: ClassVar[Mapping[str, Any] | None] = None
     """Fields with which it changes nothing, bit for bit, if there are any."""
     python_only: ClassVar[bool] = False
@@ -54,6 +96,11 @@ class Node(Spec):
         if family:
             cls.family = family
         cls.kind = kind
+
+    @classmethod
+    def example_for(cls, stage: Stage, variation: str = "") -> dict[str, Any]:
+        """`example`, or one of the `variations`, that suits a stage: by its axes, streams and conditions, if it names any."""
+        return {**cls.example, **cls.variations.get(variation, {})}
 
     @model_validator(mode="wrap")
     @classmethod

@@ -6,16 +6,21 @@ from pathlib import Path
 
 import torch
 
-from anylatent.build import build_dataset, build_denoiser, build_tokenizer, condition_values
+from anylatent.build import build_classifier, build_dataset, build_denoiser, build_tokenizer, condition_values
 from anylatent.data import Dataset
 from anylatent.denoiser import Denoiser
-from anylatent.guidance.classifier_free import ClassifierFree
-from anylatent.guidance.none import Unguided
+from anylatent.energies import Decode
+from anylatent.files import DamagedFile
+from anylatent.generation import promised
+from anylatent.perception.token_classifier import classes_of
+from anylatent.recipe.document import RecipeError
 from anylatent.recipe.model import Recipe
+from anylatent.run_folder import RunFolder, no_classifier, no_denoiser, weights_of
 from anylatent.sampling import Sampling
+from anylatent.state import State
 from anylatent.tokenizers.base import Tokenizer
 from anylatent.training import checkpoint
-from anylatent.training.averages import average_name
+from anylatent.types import Int, Tensor
 
 _LOOKED_AT = 64
 """Samples that are tokenized to count tokens."""
@@ -57,11 +62,49 @@ def make_plan(recipe: Recipe) -> Plan:
         return plan
     _data(plan, train)
     try:
-        tokenizer = _tokenizer(plan, train)
-        _denoiser(plan, tokenizer, train)
-    except ValueError as error:
+        other = _start(plan)
+        tokenizer, rows = _tokenizer(plan, train, other)
+        _denoiser(plan, tokenizer, rows, train, other)
+    except (ValueError, FileNotFoundError) as error:
         plan.problems.append(str(error))
     return plan
+
+
+def _start(plan: Plan) -> RunFolder | None:
+    """The run that the recipe starts from, if there is one. Errors: `ValueError`, `FileNotFoundError` if it cannot go on from it."""
+    recipe, start = plan.recipe, plan.recipe.start
+    pairs = None if start is None else start.pairs
+    if recipe.objective.coupling.made and pairs is None:
+        plan.problems.append(
+            f"coupling '{recipe.objective.coupling.kind}' needs samples that a run made, with their noise: name that run, "
+            "`start: {run: FOLDER, pairs: {}}`"
+        )
+    if start is None:
+        return None
+    try:
+        other = RunFolder.open(start.run)
+        known = other.denoiser(start.weights)
+    except (RecipeError, FileNotFoundError, ValueError) as error:
+        raise ValueError(f"start: {error}") from error
+    if (recipe.modality.kind, recipe.tokenizer) != (other.recipe.modality.kind, other.recipe.tokenizer):
+        raise ValueError(
+            f"start: {start.run} has tokens of {other.recipe.modality.kind} by another tokenizer: a run goes on with the tokens of the one "
+            "that it starts from; take over its `tokenizer`"
+        )
+    plan.facts.append(("start", f"the tokenizer and weights of {start.run}"))
+    if pairs is not None:
+        made = f"{pairs.count:,} samples of it, {pairs.steps} steps of {pairs.solver.kind}"
+        rows = _extremes(other.tokenizer.layout(torch.arange(_LOOKED_AT)))
+        plan.facts.append(("pairs", f"{made}, {_calls(pairs, known, rows, other.tokenizer.decode)}"))
+        paths = {spec.name: known.path(spec.name) for spec in known.specs}
+        conditions = bool(other.recipe.conditions)
+        inside = known.backbone
+        found = pairs.refusals(known.specs, paths, inside.sites, other.recipe.denoiser.kind, conditions, inside.depth, inside.width)
+        found += [*pairs.guidance.unknown(known.conditions), *pairs.unmeasured()]
+        if recipe.objective.coupling.made:
+            found += pairs.undetermined([spec.name for spec in known.specs if not spec.given])
+        plan.problems += [f"start.pairs: {text}" for text in found]
+    return other
 
 
 def _data(plan: Plan, train: Dataset) -> None:
@@ -72,30 +115,64 @@ def _data(plan: Plan, train: Dataset) -> None:
         plan.notes.append(f"{len(train.problems)} records could not be read; the first: {train.problems[0]}")
 
 
-def _tokenizer(plan: Plan, train: Dataset) -> Tokenizer:
+def _tokenizer(plan: Plan, train: Dataset, other: RunFolder | None) -> tuple[Tokenizer, State]:
+    """The tokenizer, and rows of the smallest and the largest of some samples."""
     samples = [train[i].sample for i in range(min(len(train), _LOOKED_AT))]
-    tokenizer = build_tokenizer(plan.recipe, samples[0])
-    if tokenizer.trainable:
-        tokenizer.prepare(samples)
-    counts = sorted(torch.stack([stream.mask.sum(1) for stream in tokenizer.encode(samples).streams.values()]).sum(0).tolist())
+    if other is not None:
+        tokenizer = other.tokenizer.to("cpu")
+    else:
+        tokenizer = build_tokenizer(plan.recipe, samples[0])
+        if tokenizer.trainable:
+            tokenizer.prepare(samples)
+    encoded = tokenizer.encode(samples)
+    counts = sorted(_sizes(encoded).tolist())
     streams = ", ".join(f"{spec.name} ({spec.kind}, {spec.width} channels, {_axes(spec)})" for spec in tokenizer.specs)
     parameters = sum(p.numel() for p in tokenizer.parameters())
-    trained = f", {parameters:,} parameters to train first" if tokenizer.trainable else ""
+    trained = f", {parameters:,} parameters to train first" if tokenizer.trainable and other is None else ""
     plan.facts.append(("tokenizer", f"{plan.recipe.tokenizer.kind}: {streams}{trained}"))
     plan.facts.append(
         ("tokens a sample", f"{counts[0]}" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]} (of {len(counts)} looked at)")
     )
-    return tokenizer
+    return tokenizer, _extremes(encoded)
+
+
+def _sizes(rows: State) -> Int[Tensor, " rows"]:
+    """How many tokens each has."""
+    return torch.stack([stream.mask.sum(1) for stream in rows.streams.values()]).sum(0)
+
+
+def _extremes(rows: State) -> State:
+    """The smallest and the largest of some rows; one, if they are of one size."""
+    sizes = _sizes(rows)
+    return rows.select(list(dict.fromkeys([int(sizes.argmin()), int(sizes.argmax())])))
+
+
+def _continued(recipe: Recipe, tokenizer: Tokenizer, other: RunFolder) -> Denoiser:
+    """The denoiser in the shape of the run that it goes on from. Errors: `ValueError` if its weights do not fit."""
+    if set(recipe.conditions) != set(other.recipe.conditions):
+        raise ValueError(
+            f"start: {other.folder} knows the conditions {sorted(other.recipe.conditions)}, this recipe has "
+            f"{sorted(recipe.conditions)}: a run goes on with those of the one that it starts from"
+        )
+    denoiser = build_denoiser(recipe, tokenizer.specs, other.facts.conditions)
+    try:
+        checkpoint.load_weights(denoiser, other.denoiser().state_dict(), other.folder)
+    except DamagedFile as error:
+        raise ValueError(f"start: the denoiser of {other.folder} is not this recipe's: {error}") from error
+    return denoiser
 
 
 def _axes(spec) -> str:
     return "axes " + " ".join(f"{axis.name}/{axis.unit}" for axis in spec.axes) if spec.axes else "no axes"
 
 
-def _denoiser(plan: Plan, tokenizer: Tokenizer, train: Dataset) -> None:
+def _denoiser(plan: Plan, tokenizer: Tokenizer, rows: State, train: Dataset, other: RunFolder | None) -> None:
     recipe = plan.recipe
     asked = condition_values(recipe, train)
-    denoiser = build_denoiser(recipe, tokenizer.specs, {name: [row.get(name) for row in asked] for name in recipe.conditions})
+    if other is None:
+        denoiser = build_denoiser(recipe, tokenizer.specs, {name: [row.get(name) for row in asked] for name in recipe.conditions})
+    else:
+        denoiser = _continued(recipe, tokenizer, other)
     parameters = sum(p.numel() for p in denoiser.parameters())
     paths = ", ".join(
         f"{spec.name} by {denoiser.path(spec.name).kind}, predicting {denoiser.corruptions[spec.name].prediction}"
@@ -106,44 +183,67 @@ def _denoiser(plan: Plan, tokenizer: Tokenizer, train: Dataset) -> None:
         ("conditions", ", ".join(f"{name} ({config.kind}, {config.slot})" for name, config in recipe.conditions.items()) or "none")
     )
     train_node, sample = recipe.train, recipe.sample
+    count = len(train) if recipe.start is None or recipe.start.pairs is None else recipe.start.pairs.count
     plan.facts.append(
         (
             "training",
-            f"{train_node.steps:,} steps of {train_node.batch} samples: {train_node.steps * train_node.batch / len(train):.1f} epochs",
+            f"{train_node.steps:,} steps of {train_node.batch} samples: {train_node.steps * train_node.batch / count:.1f} epochs",
         )
     )
     tokens = max(tokenizer.count(train[i].sample) for i in range(min(8, len(train))))
     plan.facts.append(("memory", f"about {_memory(parameters, recipe, tokens) / 2**20:,.0f} MiB while training"))
-    plan.facts.append(("sampling", f"{sample.count} samples, {sample.steps} steps of {sample.solver.kind}: {_calls(sample, denoiser)}"))
+    calls = _calls(sample, denoiser, rows, lambda state: [train[0].sample] * len(state))
+    plan.facts.append(("sampling", f"{sample.count} samples, {sample.steps} steps of {sample.solver.kind}: {calls}"))
+    _classifiers(plan, tokenizer, train)
     plan.problems += list(_conflicts(plan, denoiser, tokenizer))
+    plan.problems += sample.unjudged(train[0].sample)
+    plan.notes += sample.unforced(denoiser.specs, recipe.objective.forcing).values()
+    plan.notes += filter(None, [recipe.objective.coupling.seldom(asked, train_node.batch // train_node.accumulate)])
 
 
-def _calls(sample: Sampling, denoiser: Denoiser) -> str:
-    """Network calls a sample: what is known of them before any is made."""
-    most = 0
-    for spec in denoiser.specs:
-        solver = sample.solver_of(spec.name)
-        if not solver.calls:
-            return f"as many network calls as '{solver.kind}' needs"
+def _classifiers(plan: Plan, tokenizer: Tokenizer, train: Dataset) -> None:
+    recipe = plan.recipe
+    for name, config in recipe.classifiers.items():
+        own = recipe.conditions.get(name)
+        if own is not None and own.kind != "class":
+            plan.problems.append(
+                f"classifier of '{name}': it tells classes, and the condition '{name}' is of kind '{own.kind}': leave it out"
+            )
+            continue
         try:
-            times = sample.schedule_of(spec.name).times(sample.steps, denoiser.path(spec.name))
-        except ValueError:  # it is among the problems
-            return "no network calls"
-        most = max(most, int((times.diff() < 0).sum()) * solver.calls)
-    most *= sample.best_of.count if sample.best_of else 1
-    if isinstance(sample.guidance, Unguided | ClassifierFree):
-        return f"at most {most * (2 if sample.guidance.needs_null() else 1)} network calls each"
-    return f"at most {most} network calls each, and what guidance '{sample.guidance.kind}' asks besides"
+            classes = classes_of([row.get(name) for row in condition_values(recipe, train, [name])])
+            classifier = build_classifier(recipe, name, tokenizer.specs, classes)
+        except ValueError as error:
+            plan.problems.append(f"classifier of '{name}': {error}".replace(f"classifier of '{name}': classifier of", "classifier of"))
+            continue
+        parameters = sum(p.numel() for p in classifier.parameters())
+        told = f"{config.network.kind}, {parameters:,} parameters, {len(classes)} classes"
+        plan.facts.append((f"classifier of {name}", f"{told}; {config.train.steps:,} steps of {config.train.batch} samples"))
+
+
+def _calls(sample: Sampling, denoiser: Denoiser, rows: State, decode: Decode) -> str:
+    """Network calls a sample, of rows of such sizes: what is known of them before any is made."""
+    try:
+        calls = promised(denoiser, sample, rows, decode)
+    except ValueError:  # it is among the problems
+        return "no network calls"
+    if calls is None:
+        kinds = [sample.solver_of(spec.name) for spec in denoiser.specs if not spec.given]
+        return f"as many network calls as '{next(solver.kind for solver in kinds if not solver.calls)}' needs"
+    least, most = min(calls), max(calls)
+    return f"{most:,} network calls each" if least == most else f"{least:,} to {most:,} network calls each, by their size"
 
 
 def _conflicts(plan: Plan, denoiser: Denoiser, tokenizer: Tokenizer) -> Iterator[str]:
     recipe = plan.recipe
     paths = {spec.name: denoiser.path(spec.name) for spec in denoiser.specs}
-    yield from recipe.sample.refusals(denoiser.specs, paths, denoiser.backbone.sites, recipe.denoiser.kind, bool(recipe.conditions))
+    inside, kind, conditions = denoiser.backbone, recipe.denoiser.kind, bool(recipe.conditions)
+    yield from recipe.sample.refusals(denoiser.specs, paths, inside.sites, kind, conditions, inside.depth, inside.width)
     yield from recipe.objective.refusals(denoiser.specs)
-    yield from recipe.sample.guidance.unknown(recipe.conditions)
+    yield from recipe.sample.guidance.unknown(denoiser.conditions)
     for metric in recipe.evaluate:
         yield from metric.refusals(recipe.modality, tokenizer)
+        yield from metric.unanswered(denoiser)
         if recipe.sample.count < metric.min_n:
             yield f"metric '{metric.kind}' needs at least {metric.min_n} samples: sample.count is {recipe.sample.count}"
     yield from recipe.sample.unmeasured()
@@ -158,23 +258,11 @@ def _conflicts(plan: Plan, denoiser: Denoiser, tokenizer: Tokenizer) -> Iterator
                 yield f"there will be no checkpoint of step '{step}': this training keeps {', '.join(map(str, kept))}"
         elif name not in names and not (Path(name) / "recipe.yaml").is_file():
             yield no_denoiser(recipe, recipe.sample.guidance.kind, name)
+    yield from (no_classifier(recipe, name) for name in recipe.sample.classifiers() if name not in recipe.classifiers)
     dropped = [name for name, config in recipe.conditions.items() if config.dropout == 0]
     if dropped and recipe.sample.guidance.needs_null():
         kind = recipe.sample.guidance.kind
         yield f"guidance '{kind}' needs a null that training has seen: give the conditions {dropped} a dropout above 0"
-
-
-def weights_of(recipe: Recipe) -> list[str]:
-    """The weights that a checkpoint of its run holds, by name: as trained, and averages, the longest last."""
-    return ["trained", *(average_name(decay) for decay in sorted(recipe.train.ema))]
-
-
-def no_denoiser(recipe: Recipe, guidance: str, name: str) -> str:
-    """What to say of a denoiser that guidance names, and that its run cannot have."""
-    return (
-        f"guidance '{guidance}' asks the denoiser '{name}': expected weights of this run "
-        f"({', '.join(weights_of(recipe))}), WEIGHTS@STEP of a checkpoint that it keeps, or the folder of another run"
-    )
 
 
 def _memory(parameters: int, recipe: Recipe, tokens: int) -> float:

@@ -1,11 +1,13 @@
 """How samples are made: the numbers of a request."""
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from anylatent.corrections.base import Correction
 from anylatent.corrections.best_of import BestOf
+from anylatent.energies import Decode, Energy, SampleEnergy, no_decoder
 from anylatent.guidance.base import Guidance
 from anylatent.guidance.none import Unguided
 from anylatent.hooks.base import Hook
@@ -15,6 +17,9 @@ from anylatent.schedules import Schedule, Uniform
 from anylatent.solvers.base import Solver
 from anylatent.solvers.exponential import SDEDPMpp
 from anylatent.spec import StreamSpec
+
+if TYPE_CHECKING:
+    from anylatent.state import State
 
 
 class StreamSampling(Node):
@@ -46,26 +51,47 @@ class Sampling(Node):
     def schedule_of(self, stream: str) -> Schedule:
         return self.streams.get(stream, StreamSampling()).schedule or self.schedule
 
+    def classifiers(self) -> tuple[str, ...]:
+        """The conditions whose classifiers its corrections ask."""
+        return tuple(dict.fromkeys(name for correction in self.corrections for name in correction.classifiers()))
+
     def refusals(
-        self, specs: Sequence[StreamSpec], paths: Mapping[str, Path], sites: Collection[str], backbone: str, conditions: bool
-    ) -> list[str]:
-        """Why these methods cannot sample a denoiser of these streams and their paths, with these sites, and conditions or none."""
+        self, specs: Sequence[StreamSpec], paths: Mapping[str, Path], sites: Collection[str], backbone: str, conditions: bool,
+        depth: int = 0, width: int = 0,
+    ) -> list[str]:  # fmt: skip
+        """Why these methods cannot sample a denoiser of these streams and their paths, with these sites, and conditions or none.
+
+        `depth`, `width`: how many blocks the sites tell apart, and how wide tokens are there.
+        """
         found = [f"there is no stream '{name}': the tokenizer makes {sorted(paths)}" for name in self.streams if name not in paths]
         for stream, path in paths.items():
             found += filter(None, [self.solver_of(stream).supports(path)])
             spec = next(spec for spec in specs if spec.name == stream)
             found += filter(None, [self.schedule_of(stream).refuses(spec)])
+            found += filter(None, [None if spec.given else self.solver_of(stream).refuses(spec)])
             try:
-                self.schedule_of(stream).times(self.steps, path)
+                times = self.schedule_of(stream).times(self.steps, path)
+                found += filter(None, [self.solver_of(stream).refuses_times(times)])
             except ValueError as error:
                 found.append(str(error))
+            if not spec.given and not self.guidance.supports(path):
+                found += self._unfollowed(self.solver_of(stream), self.schedule_of(stream), path)
             found += filter(None, [self.guidance.supports(path), *(correction.supports(path) for correction in self.corrections)])
         found += filter(None, [correction.refuses(specs) for correction in self.corrections])
         for hook in (*self.hooks, *self.guidance.hooks()):
             missing = hook.parts - set(sites)
+            whose = "" if hook in self.hooks else f"guidance '{self.guidance.kind}', by its "
             if missing:
-                whose = "hook" if hook in self.hooks else f"guidance '{self.guidance.kind}', by its hook"
-                found.append(f"{whose} '{hook.kind}' needs the sites {sorted(missing)}, which the denoiser '{backbone}' does not name")
+                found.append(f"{whose}hook '{hook.kind}' needs the sites {sorted(missing)}, which the denoiser '{backbone}' does not name")
+            elif problem := hook.refuses(depth, width):
+                found.append(f"{whose}{problem}")
+            if source := hook.takes_from:
+                asked = self.guidance.branches()
+                if source not in asked or len(asked) == 1:
+                    found.append(
+                        f"{whose}hook '{hook.kind}' takes from the branch '{source}' for others, and guidance '{self.guidance.kind}' asks "
+                        f"{sorted(asked)}: name one of several, or edit with 'translate' and its `attention`"
+                    )
             found += [
                 f"hooks '{hook.kind}' and '{other.kind}' exclude each other: leave one out"
                 for other in self.hooks
@@ -89,6 +115,65 @@ class Sampling(Node):
         if self.guidance.needs_null() and not conditions:
             found.append(f"guidance '{self.guidance.kind}' needs a condition to guide towards, and the recipe has none under `conditions`")
         return list(dict.fromkeys(found))
+
+    def _unfollowed(self, solver: Solver, schedule: Schedule, path: Path) -> list[str]:
+        """Why a guidance that goes by the path's own noise has none to go by."""
+        if not self.guidance.follows_noise():
+            return []
+        found = []
+        if not solver.renews(path):
+            found.append(
+                f"guidance '{self.guidance.kind}' follows densities by the path's own noise, which solver '{solver.kind}' as it is set "
+                f"does not add on '{path.kind}': take 'ancestral', or 'sde-dpm++' with eta 1"
+            )
+        if schedule.rises:
+            found.append(
+                f"guidance '{self.guidance.kind}' follows densities down to the data, and schedule '{schedule.kind}' noises tokens again: "
+                "take one that falls"
+            )
+        return found
+
+    def unforced(self, specs: Sequence[StreamSpec], forcing: float) -> dict[str, str]:
+        """What a person should know of schedules that show a denoiser what `objective.forcing` did not train, by their kind."""
+        found = {}
+        for spec in specs:
+            schedule = self.schedule_of(spec.name)
+            if not forcing and not spec.given and schedule.apart(spec):
+                found[schedule.kind] = (
+                    f"schedule '{schedule.kind}' gives the tokens of stream '{spec.name}' times of their own, which training with "
+                    "objective.forcing 0 does not show: expect worse samples, the more the larger its lag is"
+                )
+        return found
+
+    def undetermined(self, streams: Collection[str]) -> list[str]:
+        """What makes samples of these streams of more than their own noise: another seed's, or new noise on the way."""
+        found = []
+        for stream in streams:
+            solver, schedule = self.solver_of(stream), self.schedule_of(stream)
+            if solver.stochastic:
+                found.append(f"solver '{solver.kind}' adds noise of its own: take a deterministic one, 'dpm++2m' or 'heun'")
+            if schedule.rises:
+                found.append(f"schedule '{schedule.kind}' noises tokens again: take one that falls")
+        if self.best_of is not None:
+            found.append("best_of chooses among samples of other noise: leave it out")
+        return list(dict.fromkeys(found))
+
+    @property
+    def energies(self) -> list[Energy]:
+        """What its search goes by: of `best_of`, and of solvers that choose."""
+        solvers = [self.solver, *(each.solver for each in self.streams.values() if each.solver is not None)]
+        return [*([self.best_of.energy] if self.best_of else []), *(energy for solver in solvers for energy in solver.energies)]
+
+    def unjudged(self, sample: Any) -> list[str]:
+        """Why it cannot search among samples such as this one."""
+        return list(dict.fromkeys(filter(None, (e.unjudged(sample) for e in self.energies if isinstance(e, SampleEnergy)))))
+
+    def undecoded(self, state: "State", decode: Decode | None) -> list[str]:
+        """Why it cannot search among the samples that such rows decode to: `decode` is missing, or makes what is not judged."""
+        judging = [energy for energy in self.energies if isinstance(energy, SampleEnergy)]
+        if not judging or not len(state):
+            return []
+        return [no_decoder(judging[0])] if decode is None else self.unjudged(decode(state.select([0]))[0])
 
     def unmeasured(self, measured: Collection[Collection[str]] = ()) -> list[str]:
         """Which corrections go by what a request does not give: `measured` are the names of what it gives of each stream."""

@@ -191,6 +191,11 @@ class Tally:
         return {name: count for name, count in found.items() if count}
 
 
+def spent(tallies: Mapping[str, Tally], row: int) -> dict[str, dict[str, float]]:
+    """What each method did for a row, so far: its receipts."""
+    return {name: counts for name, tally in tallies.items() if (counts := tally.of(row))}
+
+
 def from_first(places: Tensor, mask: Bool[Tensor, "rows tokens"]) -> Tensor:
     """How far along an axis each token `(B, N)` is from the row's first, in the unit of `places`; 0 in the padding."""
     return (places - places.masked_fill(~mask, torch.inf).amin(1, keepdim=True)).masked_fill(~mask, 0)

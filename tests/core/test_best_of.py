@@ -6,23 +6,27 @@ import torch
 from anylatent.cli import requests
 from anylatent.conditioners.base import Conditions
 from anylatent.corrections.best_of import BestOf
-from anylatent.corrections.energies import FunctionEnergy, Roughness
 from anylatent.denoiser import Corruption, Denoiser
 from anylatent.denoiser_config import DiTConfig
+from anylatent.energies import Decode, FunctionEnergy, Roughness, SampleFunction
 from anylatent.engine import Engine, Finished, Request
 from anylatent.generation import RowGenerator, gathered
+from anylatent.joint.energies import PartEnergy
 from anylatent.known import Known
 from anylatent.measurements.base import Layout
 from anylatent.paths.cosine import Cosine
 from anylatent.paths.rectified import Rectified
+from anylatent.paths.vocabulary import Masked
 from anylatent.random import seed_of
 from anylatent.recipe import RecipeError
 from anylatent.sampling import Sampling
 from anylatent.solvers.base import Solver
 from anylatent.solvers.ddim import DDIM, Ancestral
+from anylatent.solvers.discrete import AncestralDiscrete
 from anylatent.solvers.heun import Heun
 from anylatent.state import State
 from anylatent.testing.backbones import random_state, shaken, two_stream_specs
+from anylatent.testing.discrete import DiscreteOracle
 from anylatent.testing.oracles import MixtureOracle
 from anylatent.types import Tensor
 
@@ -164,6 +168,86 @@ def test_what_cannot_be_judged_is_not_chosen() -> None:
     sampling = Sampling(steps=8, best_of=BestOf(count=16, energy=energy), batch=4096)
     made = gathered(list(RowGenerator(oracle, sampling, False).stream(oracle.layout(range(20)), [{}] * 20)), oracle.layout(range(20)))
     assert (made.state["tokens"].values <= 0.3).all()
+
+
+def test_given_tokens_come_back_bit_for_bit_in_the_best() -> None:
+    specs = two_stream_specs()
+    torch.manual_seed(0)
+    backbone = DiTConfig(depth=1, width=16, heads=2).build(specs, False)
+    denoiser = Denoiser(backbone, Conditions(16, {}), {spec.name: Corruption(Rectified(), "velocity") for spec in specs})
+    shaken(denoiser).requires_grad_(False)
+    state = random_state(specs, [5, 3]).with_time({spec.name: torch.zeros(2, 5) for spec in specs})
+    keep = torch.zeros(2, 5, dtype=torch.bool)
+    keep[:, :2] = True
+    state = state.with_kept("field", keep).with_kept("cloud", state["cloud"].mask)
+    for noised in (False, True):
+        sampling = Sampling(steps=3, best_of=BestOf(count=4, energy=LARGEST, stream="field"), batch=8)
+        done = sorted(RowGenerator(denoiser, sampling, noised).stream(state, [{}] * 2), key=lambda each: each.row)
+        assert sum(each.receipts["best-of"]["changed"] for each in done) > 0
+        for row, each in enumerate(done):
+            for name in ("field", "cloud"):
+                kept = state[name].keep[row]
+                assert torch.equal(each.state[name].values[0][kept], state[name].values[row][kept])
+
+
+def letters(state: State) -> list[str]:
+    return ["".join("abc_"[i] for i in row.argmax(1).tolist()) for row in state["tokens"].values]
+
+
+AS = SampleFunction(function=lambda words: torch.tensor([float(-word.count("a")) if word[0] != "c" else torch.nan for word in words]))
+"""As many a as there can be; words that begin with c are broken."""
+
+
+def test_the_best_of_categorical_samples_by_what_they_decode_to() -> None:
+    """Of the very candidates, the word with the most a, the first of equals; one that is broken only where all are."""
+    rows, seeds = torch.eye(4)[torch.cartesian_prod(*[torch.arange(3)] * 3)], list(range(12))
+    oracle = DiscreteOracle(Masked(), rows, torch.ones(len(rows)))
+
+    def made(seeds: list[int], best_of: BestOf | None) -> list[str]:
+        generator = RowGenerator(oracle, Sampling(steps=3, solver=AncestralDiscrete(), best_of=best_of), False, decode=letters)
+        return letters(generator(oracle.layout(seeds), [{}] * len(seeds)))
+
+    found = made(seeds, BestOf(count=3, energy=AS))
+    for seed, word in zip(seeds, found, strict=True):
+        candidates = made([seed, *(seed_of("candidate", seed, k) for k in (1, 2))], None)
+        assert word == max(candidates, key=lambda each: -1 if each[0] == "c" else each.count("a"))
+    assert sum(word.count("a") for word in found) > 1.3 * sum(word.count("a") for word in made(seeds, None))
+
+
+def test_a_decoder_that_draws_decodes_the_best_as_it_was_judged() -> None:
+    """It draws by the row's seed, which the best of the candidates has in the end: not by the candidate's own."""
+    oracle, seeds = gaussian(), [3, 4, 5]
+    judged: dict[int, list[float]] = {seed: [] for seed in seeds}
+
+    def decode(state: State) -> list[tuple[int, float]]:
+        drawn = state.noise("tokens", 0, 0, "decoder")
+        numbers = (state["tokens"].values + 2 * drawn)[:, 0, 0].tolist()
+        return list(zip(state.seeds.tolist(), numbers, strict=True))
+
+    def value(samples: list[tuple[int, float]]) -> Tensor:
+        for seed, number in samples:
+            judged[seed].append(number)
+        return torch.tensor([-number for _, number in samples])
+
+    sampling = Sampling(steps=4, solver=DDIM(), best_of=BestOf(count=4, energy=SampleFunction(function=value)))
+    state = RowGenerator(oracle, sampling, False, decode=decode)(oracle.layout(seeds), [{}] * 3)
+    assert {len(numbers) for numbers in judged.values()} == {4}
+    assert decode(state) == [(seed, max(judged[seed])) for seed in seeds]
+
+
+def test_samples_that_cannot_be_judged_are_refused_before_they_are_made() -> None:
+    oracle = gaussian()
+
+    def tried(best_of: BestOf, decode: Decode | None) -> None:
+        list(RowGenerator(oracle, Sampling(best_of=best_of), False, decode=decode).stream(oracle.layout([0]), [{}]))
+
+    with pytest.raises(ValueError, match="energy 'sample-function' judges decoded samples, and only tokens are here"):
+        tried(BestOf(energy=AS), None)
+    with pytest.raises(ValueError, match="energy 'part' judges joint samples: these are of the type str"):
+        tried(BestOf(energy=PartEnergy(part="word", energy=AS)), lambda state: ["ab"] * len(state))
+    with pytest.raises(ValueError, match="and energy 'sample-function' judges whole samples: leave `stream` out"):
+        tried(BestOf(energy=AS, stream="tokens"), letters)
+    assert oracle.calls == 0
 
 
 def test_what_is_known_of_other_rows_is_refused_in_the_rows_asked_for() -> None:

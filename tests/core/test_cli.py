@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -20,9 +21,14 @@ from anylatent import doctor
 from anylatent.cli import hoisted
 from anylatent.cli.progress import Lines, Tally, bars
 from anylatent.cli.runs import _new_folder, _show_samples
-from anylatent.cli.text import duration, measured, rate, table
+from anylatent.cli.text import duration, found_schedule, measured, rate, table
 from anylatent.files import whole_folder
 from anylatent.metrics.base import Measure
+from anylatent.paths.rectified import Rectified
+from anylatent.recipe import read
+from anylatent.schedule_search import FoundSchedule
+from anylatent.schedules import Schedule, Table
+from anylatent.solvers.base import Solver
 from anylatent.training.events import Note, Saved, Stage, Step
 
 TOY = Path(__file__).parent / "toy_plugin.py"
@@ -89,6 +95,7 @@ def workplace(tmp_path_factory) -> Path:
     (folder / "boom.py").write_text(BOOM)
     (folder / "boom.yaml").write_text(RECIPE.replace("toy.waves", "boom.data"))
     (folder / "given.json").write_text(json.dumps([0.1 * i for i in range(8)]))
+    (folder / "other.json").write_text(json.dumps([0.5 * (-1) ** i for i in range(8)]))
     (folder / "bad.json").write_text("{")
     (folder / "full").mkdir()
     (folder / "full" / "mine.txt").write_text("keep me")
@@ -167,6 +174,61 @@ def heavy(workplace, light) -> dict[str, Result]:
             "edit too much": ["edit", run, "--from-data", "1000"],
             "edit missing": ["edit", run, "--given", "missing.json"],
             "edit unreadable": ["edit", run, "--given", "bad.json"],
+            "schedule": ["schedule", run, "--steps", "3", "--count", "2", "--rounds", "1", "--reference", "6", "--condition", "label=1"],
+            "no schedule": ["schedule", run, "--solver", "ancestral"],
+            "solver": ["solver", run, "--steps", "3", "--count", "2", "--reference", "6"],
+            "no solver": ["solver", run, "--steps", "1"],
+            "stream": [
+                "sample",
+                run,
+                "--count",
+                "3",
+                "--guidance",
+                "{kind: none}",
+                "--stream",
+                "tokens={solver: {kind: euler}}",
+                "--out",
+                "a",
+            ],
+            "edit stream": [
+                "edit",
+                run,
+                "--from-data",
+                "2",
+                "--set",
+                "anew={x: [0, 0.5]}",
+                "--stream",
+                "tokens={solver: {kind: euler}}",
+                "--out",
+                "b",
+            ],
+            "unknown stream": ["sample", run, "--stream", "sound={schedule: {kind: edm}}"],
+            "no stream": ["sample", run, "--stream", "tokens=heun"],
+            "stream twice": ["sample", run, "--stream", "tokens={}", "--stream", "tokens={}"],
+            "stream's solver": ["sample", run, "--stream", "tokens={solver: {kind: huen}}"],
+            "direction": ["direction", run, "--out", "to 1.safetensors", "--condition", "label=1", "--against", "label=0", "--count", "2"],
+            "directions": ["direction", run, "--out", "svd.safetensors", "--svd", "2", "--from-data", "6", "--count", "3", "--alike"],
+            "along": [
+                "sample",
+                run,
+                "--count",
+                "2",
+                "--hook",
+                "{kind: direction, file: svd.safetensors, number: 1, strength: 2}",
+                "--out",
+                "c",
+            ],
+            "no direction": ["direction", run, "--out", "x.safetensors"],
+            "direction again": ["direction", run, "--out", "svd.safetensors", "--svd", "2"],
+            "both directions": ["direction", run, "--out", "x.safetensors", "--svd", "2", "--against", "label=1"],
+            "two times": ["direction", run, "--out", "x.safetensors", "--svd", "2", "--time", "0.2", "--time", "0.4"],
+            "time": ["direction", run, "--out", "x.safetensors", "--svd", "2", "--time", "2"],
+            "no block": ["direction", run, "--out", "x.safetensors", "--svd", "2", "--block", "1"],
+            "against what": ["direction", run, "--out", "x.safetensors", "--condition", "label=1", "--against", "lable=0"],
+            "smoothness": ["evaluate", run, "--metric", "{kind: istd, pairs: 2, steps: 2}"],
+            "judge": ["judge", run, "given.json", "other.json", "--steps", "2", "--draws", "2"],
+            "judge as told": ["judge", run, "given.json", "other.json", "--steps", "2", "--condition", "label=1"],
+            "judge nothing": ["judge", run, "given.json", "missing.json"],
             "evaluate": ["evaluate", run],
             "report": ["report", run],
             "no metric": ["train", "waves.yaml", *toy, "train.steps=1", "evaluate=[]", "--out", "runs/unjudged"],
@@ -187,7 +249,7 @@ def test_what_needs_no_number_imports_no_torch(light, heavy):
 @pytest.mark.parametrize(
     ("name", "code", "said"),
     [
-        ("help", 0, "run       Everything a recipe says: train, sample, evaluate, report."),
+        ("help", 0, "run        Everything a recipe says: train, sample, evaluate, report."),
         ("command help", 0, "--condition NAME=VALUE"),
         ("version", 0, "anylatent 0."),
         ("unknown command", 2, "No such command 'rnu'. Did you mean 'run'?"),
@@ -207,7 +269,7 @@ def test_what_needs_no_number_imports_no_torch(light, heavy):
         ("data list", 0, "toy.waves"),
         ("nothing to fetch", 0, "toy.waves: nothing to fetch"),
         ("methods", 0, "\nother families: conditioner, dataset, "),
-        ("methods of a file", 0, "dataset  toy.waves  Sine waves of three frequencies"),
+        ("methods of a file", 0, "Sine waves of three frequencies"),
         ("methods of a plugin", 0, "modality  toy        Waves"),
         ("method of a plugin", 0, "dataset toy.waves\n\nSine waves of three frequencies."),
         ("no method", 1, "error: there is no method, family or plugin 'huen'; did you mean 'heun'? `anylatent methods` lists them all"),
@@ -300,7 +362,7 @@ def test_a_terminal_that_cannot_show_a_sign_is_no_reason_to_fail(workplace):
         ("sample again", 0, ": mine\n"),
         ("onto files", 1, "error: --out full exists and is not an empty folder: choose another"),
         ("large", 0, "1 samples in "),
-        ("too large", 1, "error: size 8x8: expected at most 1 numbers, each of axis 'x'"),
+        ("too large", 1, "error: size 8x8: expected at most 1, of axis 'x'"),
         ("no size", 1, "error: --size expects whole numbers, one an axis, as in 24x64 (or _x64 for the second alone), given 'big'"),
         ("unknown condition", 1, "error: --condition lable=1: this run has no condition 'lable'; did you mean 'label'? (known: label)"),
         ("no value", 1, "error: --condition expects NAME=VALUE, given 'label'"),
@@ -313,6 +375,34 @@ def test_a_terminal_that_cannot_show_a_sign_is_no_reason_to_fail(workplace):
         ("edit too much", 1, "error: --from-data 1000: the data set has 60 held-out samples"),
         ("edit missing", 1, "error: --given: there is no file missing.json"),
         ("edit unreadable", 1, "error: bad.json is not a JSON list of 8 numbers"),
+        ("schedule", 0, "schedule: {kind: table, unit: time, knots: [1, "),
+        ("solver", 0, "solver: {kind: fitted, times: [1, "),
+        ("no solver", 1, "error: 1 step has nothing to be fitted to but what it predicts: fit 2 steps or more"),
+        ("no schedule", 1, "error: solver 'ancestral' adds new noise: its samples of more steps are others, not nearer ones; search with "),
+        ("stream", 0, "engine: network_calls 6, "),
+        ("edit stream", 0, "network_calls 8, "),
+        ("unknown stream", 1, "error: there is no stream 'sound': the tokenizer makes ['tokens']"),
+        ("no stream", 1, "error: --stream expects NAME={solver: …, schedule: …}, one of them or both, given 'tokens=heun'"),
+        ("stream twice", 1, "error: --stream tokens is given twice: say its solver and its schedule in one"),
+        ("stream's solver", 1, "--stream tokens:1:17: solver.kind: there is no solver 'huen'; did you mean 'heun'?"),
+        (
+            "direction",
+            0,
+            'hook: {kind: direction, file: "to 1.safetensors", block: 0}\nfound       1, of each of 4 tokens, after block 0, at ',
+        ),
+        ("directions", 0, "found             2, for all tokens alike, after block 0, at time 0.7\nvariance along 0  "),
+        ("along", 0, "direction: moved "),
+        ("no direction", 1, "error: say what to find: --condition NAME=VALUE (and --against NAME=VALUE), or --svd N"),
+        ("direction again", 1, "error: --out svd.safetensors exists: choose another"),
+        ("both directions", 1, "error: --against belongs to a contrast: leave it out, or leave out --svd"),
+        ("two times", 1, "error: --svd looks at one time, given 2: leave out all but one --time"),
+        ("time", 1, "error: --time 2: expected a time between 0 (data) and 1 (prior)"),
+        ("no block", 1, "error: --block names block 1: the denoiser has block 0 alone"),
+        ("against what", 1, "error: --against lable=0: this run has no condition 'lable'; did you mean 'label'? (known: label)"),
+        ("smoothness", 0, "unevenness ↓"),
+        ("judge", 0, "file        bits a number  label  probability\ngiven.json  "),
+        ("judge as told", 0, "file        bits a number\ngiven.json  "),
+        ("judge nothing", 1, "error: there is no file missing.json\n"),
         ("evaluate", 0, "unique ↑"),
         ("report", 0, "runs/waves/report.html\n"),
         ("judge without", 1, "error: the recipe of runs/unjudged names no metric: add some under `evaluate`"),
@@ -324,6 +414,60 @@ def test_commands_of_a_run(heavy, name, code, said):
     assert result.code == code, result.err
     assert said in (result.out if code == 0 or name == "problem" else result.err)
     assert "Traceback" not in result.err
+
+
+def test_a_found_schedule_can_be_pasted_and_says_what_it_is_worth(heavy):
+    node, steps, error, how, calls = heavy["schedule"].out.splitlines()
+    found = read(Schedule, node.removeprefix("schedule: "))
+    assert isinstance(found, Table)
+    assert len(found.knots) == 3
+    assert steps == "steps          3"
+    assert re.fullmatch(r"error          [0-9.e-]+ before, [0-9.e-]+ after: .*, on 2 other seeds", error)
+    assert how.strip() == "(mean distance from the tokens of 6 steps, in standard deviations)"
+    # Heun, guided: (2 steps - 1) calls a row and branch. 4 rows of 6 steps; 5 tries and 2 checks of 2 rows in 3.
+    assert calls.startswith(f"network calls  {2 * (4 * 11 + 7 * 2 * 5)} in ")
+    stages = [line.split("  ")[0] for line in heavy["schedule"].err.splitlines() if "  " in line]
+    assert list(dict.fromkeys(stages)) == ["reference", "search", "check"]
+
+
+def test_a_found_solver_can_be_pasted(heavy):
+    steps, schedule, solver, *worth = heavy["solver"].out.splitlines()
+    node, times = read(Solver, solver.removeprefix("solver: ")), read(Schedule, schedule.removeprefix("schedule: "))
+    assert steps == "steps: 3"
+    assert node.refuses_times(times.times(3, Rectified())) is None
+    assert [len(row) for row in node.rows] == [2, 3, 4]
+    assert re.fullmatch(r"error          [0-9.e-]+ of dpm\+\+2m, [0-9.e-]+ after: .*, on 2 other seeds", worth[1])
+
+
+def test_files_are_judged_a_line_each(heavy):
+    header, given, other = heavy["judge"].out.splitlines()
+    for line in (given, other):
+        assert re.fullmatch(r"(given|other)\.json +-?[0-9]+\.[0-9]{3} +[0-3] +[01]\.[0-9]{3}", line)
+    assert given.split()[1] != other.split()[1]
+    assert header.split() == ["file", "bits", "a", "number", "label", "probability"]
+
+
+def test_a_found_direction_says_how_to_try_it(heavy):
+    *_, worth, how = heavy["direction"].out.splitlines()
+    assert re.fullmatch(r"told apart  [0-9.]+ % \([0-9.]+ to [0-9.]+\), on 2 other samples", worth)
+    assert shlex.split(how)[1:] == [
+        "anylatent", "sample", "runs/waves", "--condition", "label=0", "--hook", '{kind: direction, file: "to 1.safetensors", block: 0}',
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("low", "said"),
+    [
+        (0.1, "0.4 before, 0.3 after: 25 % less (10 to 30), on 64 other seeds"),
+        (-0.1, "after: not surely less: keep what the recipe says, on"),
+    ],
+)
+def test_a_found_schedule_is_praised_only_where_it_is_surely_nearer(low, said):
+    found = FoundSchedule(Table(knots=(1, 0.5), unit="time"), 2, 50, 0.4, 0.3, 0.25, low, 0.3, 64, 12_345, 70.0)
+    text = found_schedule(found)
+    assert text.startswith("schedule: {kind: table, unit: time, knots: [1, 0.5]}\n")
+    assert said in text
+    assert text.endswith("network calls  12,345 in 1 min 10 s")
 
 
 def test_samples_are_files_and_nothing_of_the_user_is_touched(heavy, workplace):
@@ -383,8 +527,9 @@ def test_ctrl_c_stops_with_130_and_says_how_to_go_on(workplace):
         "runs/long",
     ]
     with subprocess.Popen(
-        [*command, "--plugin", str(TOY)], cwd=workplace, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as process:
+        [*command, "--plugin", str(TOY)], cwd=workplace, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's background jobs are born deaf to it
+    ) as process:  # fmt: skip
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("denoiser  "):

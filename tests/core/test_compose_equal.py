@@ -11,7 +11,7 @@ from anylatent.guidance.compose import Compose, Entry
 from anylatent.guidance.densities import REACH, levelling
 from anylatent.moment import Moment
 from anylatent.paths.cosine import Cosine
-from anylatent.paths.discrete import Masked
+from anylatent.paths.vocabulary import Masked
 from anylatent.sampling import Sampling
 from anylatent.solvers.ddim import Ancestral
 from anylatent.spec import StreamSpec

@@ -195,12 +195,12 @@ CONTRACTS: dict[str, tuple[str, ...]] = {
     "hook": ("HookContract",),
     "correction": ("CorrectionContract",),
     "measurement": ("MeasurementContract",),
+    "energy": ("EnergyContract", "SampleEnergyContract"),
     "editor": ("EditorContract", "EditingContract"),
     "metric": ("MetricContract",),
 }
 NO_CONTRACT = {
     "method": "there is one, which training itself is the test of",
-    "energy": "a formula each, tested as one, and by `energy`",
     "features": "networks of metrics, which are held to theirs with them",
 }
 DEFAULTS = {"LinearRule": "the rule of every guidance that is tried without naming one"}

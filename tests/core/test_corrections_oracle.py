@@ -1,5 +1,6 @@
 """Corrections against the exact posterior of mixtures of Gaussians."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,17 +8,17 @@ import torch
 
 from anylatent.components import core_components
 from anylatent.corrections.base import Correction
-from anylatent.corrections.classifier import ClassifierGuidance
+from anylatent.corrections.classifier import ClassifierFunction
 from anylatent.corrections.clip import Clip
 from anylatent.corrections.ddnm import DDNM
 from anylatent.corrections.diffpir import DiffPIR
 from anylatent.corrections.dps import DPS
-from anylatent.corrections.energies import FunctionEnergy, Roughness
 from anylatent.corrections.energy import EnergyGuidance
 from anylatent.corrections.mmps import MMPS
 from anylatent.corrections.pi_gdm import PiGDM
 from anylatent.corrections.posterior import Consistent
 from anylatent.corrections.red_diff import REDDiff
+from anylatent.energies import FunctionEnergy, Roughness
 from anylatent.engine import Request, sample
 from anylatent.known import Known
 from anylatent.measurements.average import Average
@@ -81,7 +82,9 @@ CASES = {
     "energy without backpropagation": CorrectionCase(
         EnergyGuidance(through=False, interval=(0.2, 0.9)), EnergyGuidance(through=False, scale=0)
     ),
-    "classifier": CorrectionCase(ClassifierGuidance(classifier=which), ClassifierGuidance(classifier=which, scale=0), {"class": CLASSES}),
+    "classifier function": CorrectionCase(
+        ClassifierFunction(classifier=which), ClassifierFunction(classifier=which, scale=0), {"class": CLASSES}
+    ),
 }  # fmt: skip
 
 
@@ -320,7 +323,7 @@ def test_the_right_classifier_makes_the_conditional_prediction() -> None:
     here = here_at(Rectified(), x, t, measured={"class": wanted})
     data = oracle.posterior_mean(x, t, torch.ones(3, 3))
     own = oracle.posterior_mean(x, t, torch.eye(3))
-    torch.testing.assert_close(ClassifierGuidance(classifier=knows).correct(data, here), own, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(ClassifierFunction(classifier=knows).correct(data, here), own, atol=1e-3, rtol=1e-3)
 
 
 def test_a_linear_energy_tilts_a_gaussian_exactly() -> None:
@@ -331,6 +334,24 @@ def test_a_linear_energy_tilts_a_gaussian_exactly() -> None:
     wrong = (made.mean(0) - (oracle.means[0] - 2 * 0.64 * slope).flatten()) / 0.8
     assert wrong.square().mean().sqrt() < 0.15
     assert abs(made.std(0).mean() / 0.8 - 1) < 0.1
+
+
+@pytest.mark.parametrize("function", [lambda x, layout: x.detach().sum((1, 2)), lambda x, layout: torch.zeros(len(x))])
+def test_an_energy_without_a_gradient_is_searched_for_instead(function: Any) -> None:
+    correction = EnergyGuidance(energy=FunctionEnergy(function=function), through=False)
+    with pytest.raises(ValueError, match=r"'energy': energy 'function' has no gradient: .* search with `best_of`, or .* 'value-search'"):
+        correction.correct(torch.randn(2, 4, 2), here_at(Rectified(), torch.randn(2, 4, 2), torch.full((2, 1, 1), 0.5)))
+
+
+def test_a_number_a_row_may_be_given_without_an_axis() -> None:
+    size = Function(function=lambda x, layout: x.square().sum((1, 2)), noise=0.5)
+    x, here = torch.randn(2, 4, 2), here_at(Rectified(), torch.randn(2, 4, 2), torch.full((2, 1, 1), 0.5))
+    one, other = (
+        DPS(measurement=size, through=False).correct(x, replace(here, measured={"y": y}))
+        for y in (torch.tensor([3.0, 5.0]), torch.tensor([[3.0], [5.0]]))
+    )
+    assert torch.equal(one, other)
+    assert not torch.equal(one, x)
 
 
 def test_rough_samples_become_smooth() -> None:
@@ -368,7 +389,7 @@ def test_paths_without_a_score_are_refused() -> None:
     class Straight(Path, kind="test-straight"):
         pass
 
-    for correction in (DDNM(), EnergyGuidance(), ClassifierGuidance(classifier=which)):
+    for correction in (DDNM(), EnergyGuidance(), ClassifierFunction(classifier=which)):
         message = f"correction '{correction.kind}' adds a score on Gaussian paths, not 'test-straight'"
         assert correction.supports(Straight()) == message
         assert correction.supports(Rectified()) is None

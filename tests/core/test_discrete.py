@@ -15,8 +15,7 @@ from anylatent.guidance.classifier_free import ClassifierFree
 from anylatent.joint.tokenizers import JointConfig, LabelConfig
 from anylatent.objective import Objective, StreamObjective
 from anylatent.objective.times import UniformTimes
-from anylatent.paths import Rectified
-from anylatent.paths.discrete import Bernoulli, DiscretePath, Masked, UniformState
+from anylatent.paths import Bernoulli, DiscretePath, Masked, Rectified, UniformState
 from anylatent.sampling import Sampling, StreamSampling
 from anylatent.schedules import CosineSteps, Restart, Uniform
 from anylatent.solvers.base import Move, Solver

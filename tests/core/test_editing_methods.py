@@ -19,7 +19,7 @@ from anylatent.corrections.red_diff import REDDiff
 from anylatent.denoiser import Corruption, Denoiser
 from anylatent.editing import directions
 from anylatent.editing.base import Edit, Editor
-from anylatent.editing.interpolate import Interpolate, slerp, unevenness
+from anylatent.editing.interpolate import Interpolate
 from anylatent.editing.inverse import Inverse
 from anylatent.editing.masked_completion import MaskedCompletion
 from anylatent.editing.noise_space import NoiseSpace
@@ -29,7 +29,7 @@ from anylatent.engine import sample
 from anylatent.generation import RowGenerator
 from anylatent.guidance.classifier_free import ClassifierFree
 from anylatent.hooks.attention_from import AttentionFrom
-from anylatent.hooks.base import Hook
+from anylatent.hooks.base import Hook, Store, Visit
 from anylatent.hooks.direction import Direction
 from anylatent.measurements.average import Average, Total
 from anylatent.measurements.base import Layout
@@ -38,6 +38,7 @@ from anylatent.measurements.given import Function
 from anylatent.measurements.select import Identity, Select
 from anylatent.nn.sites import Context, Heads, Mix, Site, Sites
 from anylatent.paths.base import Path
+from anylatent.paths.between import slerp
 from anylatent.recipe import read
 from anylatent.sampling import Sampling
 from anylatent.schedules import Resample, Restart
@@ -45,6 +46,7 @@ from anylatent.solvers.ddim import DDIM
 from anylatent.solvers.heun import Heun
 from anylatent.solvers.invertible import BDIA, EDICT
 from anylatent.spec import AxisSpec
+from anylatent.state import Tally
 from anylatent.testing import HookContract, TokenizerCase
 from anylatent.testing.editors import EditingCase, EditingContract, counted, edited
 from anylatent.tokenizers.grid import GridConfig
@@ -79,6 +81,19 @@ CASES = {
     "pi-gdm": EditingCase(Inverse(measurement=Blur(noise=0.1), method=PiGDM()), GRID, FIELDS, {"label": 2}, sampling=GUIDED),
     "dps": EditingCase(
         Inverse(measurement=Function(function=lambda x, layout: x.tanh() * layout.mask[..., None], noise=0.1), method=DPS()), SET, CLOUDS
+    ),
+    "dps by a number a row": EditingCase(
+        Inverse(measurement=Function(function=lambda x, layout: x.square().sum((1, 2)), noise=0.1), method=DPS(scale=0.1)), SET, CLOUDS,
+        refused=[
+            (
+                Inverse(measurement=Function(function=lambda x, layout: x.sum()), method=DPS()),
+                r"measurement 'function' of (\d+) rows is to give a tensor \(\1,\) or \(\1, …\): it gave \(\)",
+            ),
+            (
+                Inverse(measurement=Function(function=lambda x, layout: x.detach()), method=DPS()),
+                "correction 'dps': measurement 'function' has no gradient: it is not of the tokens, or is detached",
+            ),
+        ],
     ),
     "mmps": EditingCase(
         Inverse(measurement=Identity(noise=0.5)), CENTRED, CLOUDS,
@@ -394,12 +409,6 @@ def test_ends_of_given_samples_are_these() -> None:
     assert (made[[0, -1]] - clean).abs().mean() < 0.15 * (clean[0] - clean[1]).abs().mean()
 
 
-def test_how_uneven_a_way_is() -> None:
-    even = torch.arange(6.0)[:, None]
-    assert unevenness(even) == 0
-    assert unevenness(torch.tensor([0.0, 0, 0, 0, 4])[:, None]) == pytest.approx(2.0)  # one step of four: std 2 over mean 1
-
-
 @pytest.mark.parametrize(
     ("given", "seeds", "message"),
     [
@@ -440,7 +449,7 @@ class TestAttentionFrom(HookContract):
     @pytest.fixture(scope="class")
     @classmethod
     def neutral(cls) -> Hook:
-        return AttentionFrom(source="null", first=9)
+        return AttentionFrom(source="null", first=3)
 
 
 class TestDirection(HookContract):
@@ -478,6 +487,57 @@ def test_a_direction_is_what_two_conditions_differ_by(tmp_path: File) -> None:
     assert (made["moved"] - made["to"]).abs().mean() < (made["from"] - made["to"]).abs().mean()
 
 
+def test_a_direction_of_each_token_says_where() -> None:
+    """It brings samples nearer to what the other condition says than one for all tokens alike, and is refused where it does not fit."""
+    generator = CASES["translation"].generator()
+    denoiser, clean = generator.denoiser, GRID.encode([FIELDS[0]] * 4)
+    each, alike = (directions.contrast(denoiser, clean, {"label": 2}, {"label": 0}, [0.5], 1, each) for each in (True, False))
+    assert each.shape == (12, 32)
+    torch.testing.assert_close(each.mean(0), alike, atol=1e-5, rtol=1e-4)
+    one, other = (directions.inside(denoiser, clean, [{"label": i}] * 4, 0.5, 1, each=True) for i in (2, 0))
+    moved = [(other + step - one).norm() for step in (each, alike, 0)]
+    assert moved[0] < 0.95 * moved[1] < 0.95 * moved[2]
+    with pytest.raises(ValueError, match="a direction of each token needs samples with the same tokens: these have 6 to 12"):
+        directions.inside(denoiser, GRID.encode(FIELDS), [{}] * 3, 0.5, 1, each=True)
+
+
+def test_each_token_moves_by_its_own_part(tmp_path: File) -> None:
+    """Prepended tokens and padding do not; and the second of a file's directions is another one."""
+    steps = torch.arange(1.0, 5.0)[:, None].expand(4, 2)
+    file = directions.save([torch.zeros(2), steps], tmp_path / "two.safetensors")
+    hook = Direction(file=str(file), number=1, strength=2.0)
+    mask = torch.tensor([[1, 1, 1, 0, 0, 1, 1], [0, 1, 1, 1, 1, 0, 0]]).bool()
+    rows = torch.tensor([True, True])
+
+    def moved(mask: torch.Tensor) -> list[list[float]]:
+        context = Context(torch.zeros(2, 1, 1), None, mask, None, None, ahead=1)
+        visit = Visit([(0, ""), (1, "")], rows, rows.long(), rows.long(), torch.tensor([0.5, 0.5]), Store(), Tally())
+        return hook.around(Site("block", 0), lambda x, context: x, torch.zeros(2, 7, 2), context, visit)[..., 0].tolist()
+
+    assert moved(mask) == [[0, 2, 4, 0, 0, 6, 8], [0, 2, 4, 6, 8, 0, 0]]
+    mask[1, 4] = False
+    with pytest.raises(ValueError, match=r"two.safetensors is of 4 tokens, each its own: a sample here has 3; make samples"):
+        moved(mask)
+
+
+def test_what_a_direction_is_worth_is_told_of_other_rows() -> None:
+    generator = CASES["translation"].generator()
+    denoiser, clean = generator.denoiser, GRID.encode([FIELDS[0]] * 8)
+    seen, others = clean.select(range(4)), clean.select(range(4, 8))
+    two, none = {"label": 2}, {"label": 0}
+    found = directions.contrast(denoiser, seen, two, none, [0.3, 0.5], 1, each=True)
+    worth = directions.told_apart(denoiser, others, two, none, [0.3, 0.5], 1, found)
+    assert (worth.value, worth.n) == (1.0, 4)
+    assert directions.told_apart(denoiser, others, two, none, [0.3, 0.5], 1, -found).value == 0
+    assert directions.told_apart(denoiser, others, two, none, [0.3, 0.5], 1, 0 * found).value == 0, "what says nothing tells nothing apart"
+    three = directions.principal(denoiser, seen, [two] * 4, 0.5, 1, 3, each=True)
+    assert three.shape == (3, 12, 32)
+    own = directions.explained(denoiser, seen, [two] * 4, 0.5, 1, three)
+    assert sum(measure.value for measure in own) == pytest.approx(1.0), "four rows differ in three directions"
+    assert own[0].value > own[1].value > own[2].value
+    assert 0 < sum(measure.value for measure in directions.explained(denoiser, others, [two] * 4, 0.5, 1, three)) < 1
+
+
 def test_principal_directions_are_the_svd_of_what_tokens_are() -> None:
     generator = CASES["translation"].generator()
     clean = GRID.encode(FIELDS)
@@ -488,7 +548,7 @@ def test_principal_directions_are_the_svd_of_what_tokens_are() -> None:
     for direction in found.double():
         unit = direction / direction.norm()
         torch.testing.assert_close(covariance @ unit, direction.norm() ** 2 * unit, atol=1e-6, rtol=1e-3)
-    with pytest.raises(ValueError, match="there is no block 7 to read: the backbone 'DiTNetwork' names 2"):
+    with pytest.raises(ValueError, match="names block 7: the denoiser has blocks 0 to 1"):
         directions.inside(generator.denoiser, clean, asked, 0.5, block=7)
 
 
@@ -499,7 +559,7 @@ def test_a_direction_of_another_width_is_refused(tmp_path: File) -> None:
         generator(GRID.layout(torch.arange(1)), [{}], sampling=Sampling(steps=2, hooks=(Direction(file=str(file)),)))
     files.write_tensors(tmp_path / "other.safetensors", {"vector": torch.ones(32)})
     hooked = Sampling(steps=2, hooks=(Direction(file=str(tmp_path / "other.safetensors")),))
-    with pytest.raises(ValueError, match=r"other.safetensors has no tensor 'direction': write one with anylatent.editing.directions.save"):
+    with pytest.raises(ValueError, match=r"other.safetensors has no tensor 'direction' \(it has vector\): `anylatent direction` writes"):
         generator(GRID.layout(torch.arange(1)), [{}], sampling=hooked)
 
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from anylatent.corrections.energies import FunctionEnergy
 from anylatent.corrections.energy import EnergyGuidance
+from anylatent.energies import FunctionEnergy
 from anylatent.generation import RowGenerator
 from anylatent.measurements.base import Layout
 from anylatent.paths.rectified import Rectified

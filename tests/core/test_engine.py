@@ -16,6 +16,7 @@ from anylatent.sampling import Sampling, StreamSampling
 from anylatent.schedules import Rho
 from anylatent.solvers.ddim import DDIM, Ancestral
 from anylatent.solvers.dpmpp import DPMpp2M
+from anylatent.solvers.euler import Euler
 from anylatent.solvers.heun import Heun
 from anylatent.testing.oracles import MixtureOracle
 
@@ -155,7 +156,7 @@ def test_a_guidance_can_ask_another_denoiser() -> None:
     """Two Gaussians of one mean: the guided prediction is known; each denoiser is asked once a step, and a missing one is named."""
     strong = MixtureOracle.gauss(Rectified(), torch.zeros(2, 2), 1.0)
     weak = MixtureOracle.gauss(Rectified(), torch.zeros(2, 2), 2.0)
-    sampling = Sampling(steps=5, guidance=Weaker())
+    sampling = Sampling(steps=5, solver=Euler(), guidance=Weaker())
     asked = strong.conditions([{}] * 3)
     request = Request(strong.layout(range(3)), asked, sampling, beside={"weak": {"asked": weak.conditions([{}] * 3)}})
     engine = Engine(strong, others={"weak": weak})
@@ -163,7 +164,9 @@ def test_a_guidance_can_ask_another_denoiser() -> None:
     done = list(engine.stream())
     assert strong.calls == weak.calls == 15
     assert done[0].receipts["engine"]["network_calls"] == 10
-    plain, _ = sample(MixtureOracle.gauss(Rectified(), torch.zeros(2, 2), 1.0), replace(request, sampling=Sampling(steps=5), beside={}))
+    plain, _ = sample(
+        MixtureOracle.gauss(Rectified(), torch.zeros(2, 2), 1.0), replace(request, sampling=Sampling(steps=5, solver=Euler()), beside={})
+    )
     assert (done[0].state["tokens"].values.abs() < plain["tokens"].values[:1].abs()).all(), "the weak one says more: away from it is less"
     with pytest.raises(ValueError, match="guidance 'weaker' asks the denoiser 'weak': this engine and request have none besides"):
         Engine(strong).add(request)

@@ -9,6 +9,7 @@ from anylatent.hooks.attention_received import AttentionReceived
 from anylatent.hooks.base import Hook
 from anylatent.hooks.perturb_attention import PerturbAttention
 from anylatent.hooks.skip_blocks import SkipBlocks
+from anylatent.hooks.tap import Tap
 from anylatent.nn.sites import Site
 from anylatent.sampling import Sampling
 from anylatent.testing.guidance import GuidedTransformer
@@ -86,3 +87,32 @@ def test_received_attention_is_1_in_the_mean_over_a_rows_own_tokens() -> None:
         assert received.shape == (4 + row, 1)
         assert abs(float(received.mean()) - 1) < 1e-5
         assert float(received.std()) > 1e-3
+
+
+@pytest.mark.parametrize("part", ["trunk", "block", "attention", "attend", "mlp"])
+def test_a_tap_keeps_what_is_at_any_site_and_changes_nothing(part: str) -> None:
+    denoiser, hook = GuidedTransformer(), Tap(part=part)
+    engine = Engine(denoiser)
+    rows = engine.add(Request(denoiser.layout([0, 1, 2]), denoiser.conditions([{}] * 3), Sampling(steps=2, hooks=(hook,))))
+    engine.step()
+    for row in rows:
+        kept = engine.store.item("tap", hook.site, (row, "asked"))
+        assert kept is not None
+        assert kept.shape == (4 + row, denoiser.backbone.width)
+        assert float(kept.std()) > 1e-3
+    plain, _ = sample(denoiser, Request(denoiser.layout([0, 1, 2]), denoiser.conditions([{}] * 3), Sampling(steps=2)))
+    tapped, receipts = sample(
+        denoiser, Request(denoiser.layout([0, 1, 2]), denoiser.conditions([{}] * 3), Sampling(steps=2, hooks=(hook,)))
+    )
+    assert torch.equal(plain["tokens"].values, tapped["tokens"].values)
+    assert receipts["tap"].counts["read"] == 3 * 2, "once a row and step"
+
+
+def test_a_tap_where_no_site_is_is_refused_by_name() -> None:
+    denoiser = GuidedTransformer()
+    for hook, says in (
+        (Tap(part="head"), r"hook 'tap' needs the sites \['head'\]"),
+        (Tap(part="mlp", block=9), "hook 'tap' names block 9"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            Engine(denoiser).add(Request(denoiser.layout([0]), denoiser.conditions([{}]), Sampling(steps=2, hooks=(hook,))))

@@ -1,7 +1,8 @@
 """Set metrics on constructed samples, where the right answer is known."""
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,23 +14,29 @@ from torch import Tensor
 from toys import Toy, Waves
 
 from anylatent.conditioners.base import Conditions
-from anylatent.conditioners.standard import ClassConfig
-from anylatent.data import DatasetConfig
+from anylatent.conditioners.standard import ClassConfig, NumberConfig
+from anylatent.data import DatasetConfig, Record
 from anylatent.denoiser import Corruption, Denoiser
 from anylatent.denoiser_config import DiTConfig
 from anylatent.generation import RowGenerator
+from anylatent.known import Known
 from anylatent.metrics.base import Evidence, Features, Measure, Metric, TooFewSamples
 from anylatent.metrics.denoiser_knows import DiffusionClassifier, LikelihoodMetric, Probe
 from anylatent.metrics.distinct import Distinct
 from anylatent.metrics.flat import Flat
 from anylatent.metrics.frechet import Frechet, frechet_distance
+from anylatent.metrics.istd import ISTD, changes
 from anylatent.metrics.memorisation import Memorisation
 from anylatent.metrics.neighbours import BLOCK_NUMBERS, nearest
 from anylatent.metrics.precision_recall import DensityCoverage, PrecisionRecall, covered
 from anylatent.metrics.reference import compare
 from anylatent.modality import Modality
+from anylatent.paths import Masked
 from anylatent.paths.rectified import Rectified
+from anylatent.random import seed_of
 from anylatent.sampling import Sampling
+from anylatent.solvers.heun import Heun
+from anylatent.state import State
 from anylatent.testing.backbones import shaken
 from anylatent.testing.metrics import Listed, MetricCase, MetricContract
 from anylatent.testing.tokenizers import TokenizerCase
@@ -342,12 +349,138 @@ class TestWhatADenoiserKnows(MetricContract):
             case.metric.compute(replace(case.evidence, model=None))
 
 
-@pytest.mark.parametrize("metric", [DiffusionClassifier(condition="colour"), Probe(condition="colour")], ids=lambda metric: metric.kind)
-def test_a_class_that_no_sample_has_is_refused(metric: Metric) -> None:
-    with pytest.raises(ValueError, match=rf"metric '{metric.kind}': condition 'colour' has 0 values among \d+ samples, expected 2 or more"):
+NO_CLASSES = {
+    "another name": (DiffusionClassifier(condition="colour"), "there is no condition 'colour', the denoiser knows label"),
+    "what no sample has": (
+        Probe(condition="colour"), r"'probe': condition 'colour' has 0 values among \d+ samples, expected 2 or more; samples have label",
+    ),
+    "a block that is not there": (Probe(condition="label", block=3), "metric 'probe' names block 3: the denoiser has block 0 alone"),
+    "a site that is not there": (Probe(condition="label", part="head"), r"'probe' reads at a site 'head': those that .* block, cross"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("metric", "says"), NO_CLASSES.values(), ids=NO_CLASSES)
+def test_what_is_not_there_to_tell_is_refused(metric: Metric, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
         metric.compute(_known_by_a_denoiser())
 
 
-def test_a_probe_of_a_block_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ValueError, match="there is no block 3 to read: the backbone 'DiTNetwork' names 1"):
-        Probe(condition="label", block=3).compute(_known_by_a_denoiser())
+@pytest.mark.parametrize("kind", [DiffusionClassifier, Probe])
+def test_a_number_is_no_class(kind: type[DiffusionClassifier | Probe]) -> None:
+    conditions = Conditions(16, {"size": NumberConfig().build(16, [1.0, 2.0]), "label": ClassConfig().build(16, [0, 1])})
+    denoiser = _known_by_a_denoiser().model.denoiser
+    denoiser.conditions = conditions
+    says = f"metric '{kind.kind}' tells classes, and 'size' is a number: choose label"
+    assert list(kind(condition="size").unanswered(denoiser)) == [says]
+    assert not list(kind(condition="label").unanswered(denoiser))
+
+
+def test_numbers_that_the_denoiser_does_not_know_are_no_classes_either() -> None:
+    evidence = _known_by_a_denoiser()
+    train, test = (Listed([Record(r.sample, {"size": 0.5 + i}) for i, r in enumerate(map(data.__getitem__, range(len(data))))])
+                   for data in (evidence.train, evidence.test))  # fmt: skip
+    with pytest.raises(ValueError, match=r"metric 'probe' tells classes, whole numbers or names: 'size' is 0\.5 of a sample"):
+        Probe(condition="size").compute(replace(evidence, train=train, test=test))
+
+
+def test_a_class_that_no_held_out_sample_has_is_a_candidate_all_the_same() -> None:
+    """Chance is that of all classes that the denoiser knows."""
+    evidence = _known_by_a_denoiser()
+    ones = [evidence.test[i] for i in range(len(evidence.test)) if evidence.test[i].conditions["label"] != 0]
+    (found,) = DiffusionClassifier(condition="label", draws=2).compute(replace(evidence, test=Listed(ones)))
+    whole = len({evidence.train[i].conditions["label"] for i in range(len(evidence.train))})
+    assert f"of {whole} classes, chance {1 / whole:.3g}" in found.note
+
+
+def test_the_likelihood_of_what_is_predicted_as_data_tells_where_it_begins() -> None:
+    evidence = _known_by_a_denoiser()
+    denoiser = evidence.model.denoiser
+    (plain,) = LikelihoodMetric(steps=2, exact=True, limit=2).compute(evidence)
+    assert "begins" not in plain.note
+    denoiser.corruptions = {name: Corruption(each.path, "data") for name, each in denoiser.corruptions.items()}
+    (found,) = LikelihoodMetric(steps=2, limit=4).compute(evidence)
+    assert re.search(r"a bound, that begins with noise \([\d.]+ of the signal in '\w+'\)", found.note)
+    assert abs(found.value) < 20
+
+
+# ------------------------------------------------------------------------------------------------------------- smoothness of ways
+
+
+class Following:
+    """In the place of a generator: it hands what it is given on to the real one, or makes samples of the prior by `make`."""
+
+    def __init__(self, real: RowGenerator, make: Callable[[Tensor], Tensor] | None = None) -> None:
+        self.denoiser, self.real, self.make = real.denoiser, real, make
+        self.state: State | None = None
+        self.asked: list[dict[str, Any]] = []
+        self.known = Known()
+
+    def __call__(self, state: State, conditions: Sequence[Any], begin: float = 1.0, known: Known | None = None) -> State:
+        self.state, self.asked, self.known = state, list(conditions), known or Known()
+        if self.make is None:
+            return self.real(state, conditions, begin, known)
+        return state.with_values({"tokens": self.make(self.known.prior["tokens"])})
+
+
+class TestISTD(MetricContract):
+    @pytest.fixture(scope="class", params=[None, Flat()], ids=["tokens", "flat"])
+    @classmethod
+    def case(cls, request: pytest.FixtureRequest) -> MetricCase:
+        evidence = _known_by_a_denoiser()
+        assert isinstance(evidence.model, RowGenerator)
+        evidence.model.sampling = Sampling(steps=2)
+        return MetricCase(ISTD(pairs=3, steps=2, features=request.param), evidence)
+
+    def test_too_few_samples_are_refused(self, case: MetricCase) -> None:
+        """It makes its own samples."""
+        few = replace(case.evidence, samples=[], asked=[])
+        assert case.metric.compute(few) == case.metric.compute(case.evidence)
+
+    def test_it_needs_the_runs_denoiser(self, case: MetricCase) -> None:
+        with pytest.raises(ValueError, match=r"metric 'istd' makes samples with the run's denoiser: judge by Run\.evaluate"):
+            case.metric.compute(replace(case.evidence, model=None))
+
+
+def test_a_way_goes_from_one_seeds_sample_to_anothers() -> None:
+    """Its ends are what the two seeds alone would make, asked what a training sample is."""
+    evidence = _known_by_a_denoiser()
+    assert isinstance(evidence.model, RowGenerator)
+    evidence.model.sampling = Sampling(steps=3, solver=Heun())
+    seen = Following(evidence.model)
+    found = by_name(ISTD(pairs=2, steps=3).compute(replace(evidence, model=seen)))
+    state = seen.state
+    assert state is not None
+    assert len(state) == 8
+    assert [len(set(part)) for part in (state.seeds[:4].tolist(), state.seeds[4:].tolist())] == [1, 1]
+    assert seen.asked == [{"label": evidence.asked[i]["label"]} for i in (0, 12) for _ in range(4)]
+    made = evidence.model(state, seen.asked, 1.0, seen.known)["tokens"].values
+    alone = evidence.model(state.select([0, 4]), [seen.asked[0], seen.asked[4]])["tokens"].values
+    torch.testing.assert_close(made[[0, 4]], alone, atol=1e-5, rtol=0)
+    lasts = replace(state, seeds=torch.tensor([seed_of("istd", 0, i, 1) for i in range(2) for _ in range(4)])).noise("tokens", -1, 0)
+    torch.testing.assert_close(seen.known.prior["tokens"][[3, 7]], lasts[[3, 7]], atol=1e-5, rtol=0)
+    spread, mean = changes(made.double().flatten(1).unflatten(0, (2, 4)))
+    assert found["istd"].value == pytest.approx(float(spread.mean()))
+    assert found["unevenness"].value == pytest.approx(float((spread / mean).mean()))
+
+
+def test_samples_that_jump_are_uneven() -> None:
+    evidence = _known_by_a_denoiser()
+    assert isinstance(evidence.model, RowGenerator)
+    smooth, jumping = (
+        by_name(ISTD(pairs=4, steps=8).compute(replace(evidence, model=Following(evidence.model, make))))
+        for make in (lambda x: x, lambda x: x[:, :1, :1].sign().expand_as(x))
+    )
+    assert smooth["unevenness"].value < 0.2
+    assert jumping["unevenness"].value > 1
+    even, jump = torch.arange(6.0)[None, :, None], torch.tensor([0.0, 0, 0, 0, 4])[None, :, None]
+    assert float(changes(even)[0]) == 0
+    assert [float(x) for x in changes(jump)] == [2, 1]
+
+
+def test_ways_of_tokens_that_have_no_normal_noise_are_refused() -> None:
+    evidence = _known_by_a_denoiser()
+    assert evidence.model is not None
+    assert list(ISTD().unanswered(evidence.model.denoiser)) == []
+    evidence.model.denoiser.corruptions = {"tokens": Corruption(Masked(), "data")}
+    with pytest.raises(ValueError, match=r"metric 'istd' goes from noise to noise on Gaussian paths, not 'masked' \(stream 'tokens'\)"):
+        ISTD().compute(evidence)

@@ -37,8 +37,8 @@ from anylatent.objective import (
     Weighting,
 )
 from anylatent.objective.coupling import assignment
-from anylatent.paths import EDM, Bridge, Cosine, LinearBeta, Path, Rectified
-from anylatent.paths.discrete import Masked
+from anylatent.paths import EDM, Bridge, Brownian, Cosine, LinearBeta, Path, Rectified
+from anylatent.paths.vocabulary import Masked
 from anylatent.spec import AxisSpec, StreamSpec
 from anylatent.state import State, Stream
 from anylatent.testing.backbones import random_state, shaken, two_stream_specs
@@ -242,13 +242,13 @@ def test_the_nearest_of_several_draws_is_chosen() -> None:
 
 
 def test_stored_pairs_are_a_samples_own_noise() -> None:
-    """Row i of the data has the noise that a request of seed S + i begins with, whatever the training step and the row's seed."""
+    """A row of the data has the noise that a request of that seed begins with, whatever the training step and the row's seed."""
     meeting = meeting_of(step=9)
-    rows = torch.tensor([4, 0, 7])
-    clean = State.of({"s": meeting.clean["s"].map(lambda x: x[rows])}, seeds=[1, 2, 3], rows=rows)
+    chosen, rows = torch.tensor([4, 0, 7]), torch.tensor([34, 30, 37])
+    clean = State.of({"s": meeting.clean["s"].map(lambda x: x[chosen])}, seeds=[1, 2, 3], rows=rows)
     met = type(meeting)(clean, {"s": clean["s"].mask}, meeting.prior, None, 9)
-    asked = State.of({"s": clean["s"]}, seeds=rows + 30)
-    assert torch.equal(Stored(seed=30).prior(met)["s"], asked.noise("s", -1, 0))
+    asked = State.of({"s": clean["s"]}, seeds=rows)
+    assert torch.equal(Stored().prior(met)["s"], asked.noise("s", -1, 0))
 
 
 # --- the whole
@@ -302,7 +302,7 @@ ALL = [
     Objective(error=Robust(), times=UShapedTimes(), coupling=Nearest()),
     Objective(path=LinearBeta(), prediction="noise", weighting=SoftMinSNR()),
     Objective(forcing=0.7, completion=0.5, error=DirectionLoss(), given=0.3, absent=0.3),
-    Objective(path=Bridge(), prediction="data", absent=0.5),
+    Objective(path=Brownian(), prediction="data", absent=0.5),
     Objective(streams={"cloud": StreamObjective(weighting=P2(), error=Robust(shape=0), path=Cosine())}, together=False),
 ]  # fmt: skip
 

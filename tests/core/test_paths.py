@@ -24,7 +24,7 @@ from anylatent.testing.paths import PathContract
 PATHS = [
     Rectified(), Cosine(), EDM(), EDM(sigma_max=5),
     LinearBeta(), LinearBeta(keeps="sum", shift=2), Sigmoid(begin=-3, left=1e-3), Logistic(), Geometric(), Brownian(spread=2),
-    Bridge(), Bridge(reference=EDM(sigma_max=3), source="other"), Bridge(reference=LinearBeta(beta_max=8), source="other"),
+    Bridge(source="other"), Bridge(reference=EDM(sigma_max=3), source="other"), Bridge(reference=LinearBeta(beta_max=8), source="other"),
 ]  # fmt: skip
 
 
@@ -72,8 +72,8 @@ def test_shift_moves_the_log_snr() -> None:
 
 BRIDGES = {
     # a, b and c^2 as their authors write them
-    "brownian": (Bridge(reference=Brownian(spread=0.7)), lambda t: (1 - t, t, 0.49 * t * (1 - t))),
-    "ddbm-ve": (Bridge(reference=EDM(sigma_max=3)), lambda t: (1 - t**2, t**2, 9 * t**2 * (1 - t**2))),
+    "brownian": (Bridge(reference=Brownian(spread=0.7), source="other"), lambda t: (1 - t, t, 0.49 * t * (1 - t))),
+    "ddbm-ve": (Bridge(reference=EDM(sigma_max=3), source="other"), lambda t: (1 - t**2, t**2, 9 * t**2 * (1 - t**2))),
 }
 
 
@@ -90,7 +90,7 @@ def test_bridges_have_the_published_coefficients(kind: str) -> None:
 def test_the_vp_bridge_is_the_reference_given_its_end() -> None:
     """Bayes' rule on the Gaussian reference: p(x_t | x0, x_1), by conditioning the joint of x_t and x_1 given x0."""
     path = LinearBeta(beta_max=6)
-    bridge, one = Bridge(reference=path), torch.ones((), dtype=torch.float64)
+    bridge, one = Bridge(reference=path, source="other"), torch.ones((), dtype=torch.float64)
     for time in (0.2, 0.5, 0.9):
         t = torch.tensor(time, dtype=torch.float64)
         alpha, var = path.alpha(t), path.sigma(t) ** 2
@@ -113,16 +113,19 @@ def test_a_bridge_begins_at_its_source_and_ends_at_the_data() -> None:
 
 
 def test_what_cannot_be_a_bridge_is_refused() -> None:
+    for given in ({}, {"source": ""}):
+        with pytest.raises(ValueError, match="path 'bridge' goes between two streams: name the other one as `source`"):
+            Bridge(**given)
     with pytest.raises(ValueError, match="'cosine' leaves no signal at t = 1 to pin: use brownian, edm, vp or ve"):
-        Bridge(reference=Cosine())
+        Bridge(reference=Cosine(), source="other")
     with pytest.raises(ValueError, match="leaves no signal"):
-        Bridge(reference=Bridge())
+        Bridge(reference=Bridge(source="other"), source="other")
 
     class Jump(Path, kind="jump"):
         """No Gaussian."""
 
     with pytest.raises(ValueError, match="a bridge needs a Gaussian reference, given 'jump'"):
-        Bridge(reference=Jump())
+        Bridge(reference=Jump(), source="other")
     with pytest.raises(
         ValueError, match=r"its tokens are \(1, 4, 2\) \(rows, tokens, width\), those of its source 'b' \(1, 5, 2\); tokenize both"
     ):
@@ -146,13 +149,14 @@ def moved(bridge: Bridge, solver: Ancestral | DDIM, t: float, s: float) -> tuple
 def test_ancestral_steps_are_those_of_the_pinned_brownian_motion() -> None:
     """X_s given X_t and X_0 of Brownian motion: mean between them, variance spread^2 s (t - s) / t, whatever the source."""
     for t, s in ((0.9, 0.4), (0.3, 0.1)):
-        found = moved(Bridge(reference=Brownian(spread=0.7)), Ancestral(), t, s)
+        found = moved(Bridge(reference=Brownian(spread=0.7), source="other"), Ancestral(), t, s)
         assert found == pytest.approx((s / t, 1 - s / t, 0, 0.7 * math.sqrt(s * (t - s) / t)), abs=1e-9)
 
 
-@pytest.mark.parametrize("bridge", [Bridge(), Bridge(reference=EDM(sigma_max=2)), Bridge(reference=LinearBeta(beta_max=5))], ids=Node.key)
-def test_ddim_steps_are_those_of_dbim(bridge: Bridge) -> None:
+@pytest.mark.parametrize("reference", [Brownian(), EDM(sigma_max=2), LinearBeta(beta_max=5)], ids=Node.key)
+def test_ddim_steps_are_those_of_dbim(reference: Path) -> None:
     """x_s = a_s x0 + b_s x1 + c_s / c_t (x_t - a_t x0 - b_t x1) (Zheng et al. 2024, 2405.15885, with rho = 0)."""
+    bridge = Bridge(reference=reference, source="other")
     t, s = 0.8, 0.35
     (a_t, b_t, c_t), (a_s, b_s, c_s) = (
         [float(each) for each in bridge.coefficients(torch.tensor(time, dtype=torch.float64))] for time in (t, s)

@@ -1,21 +1,22 @@
 """What a denoiser knows, against what is known exactly."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 
+from anylatent.condition import Condition
 from anylatent.conditioners.base import Conditions
 from anylatent.conditioners.standard import ClassConfig
 from anylatent.denoiser import Corruption, Denoiser
 from anylatent.denoiser_config import DiTConfig
 from anylatent.nn.sites import Site
-from anylatent.paths import EDM, Cosine, Rectified
-from anylatent.paths.base import GaussianPath, Path
-from anylatent.paths.discrete import Bernoulli, DiscretePath, Masked, UniformState
+from anylatent.paths import EDM, Bernoulli, Cosine, DiscretePath, Masked, Rectified, UniformState
+from anylatent.paths.base import GaussianPath, Path, Prediction
 from anylatent.perception.classifier import denoising_errors
 from anylatent.perception.features import correspondences, sample_features, token_features
-from anylatent.perception.likelihood import log_likelihood
+from anylatent.perception.likelihood import Begin, begins, log_likelihood
 from anylatent.spec import AxisSpec, StreamSpec
 from anylatent.state import State, Stream
 from anylatent.testing.backbones import shaken
@@ -49,7 +50,7 @@ def test_the_likelihood_of_a_mixture_is_within_1_percent(path: GaussianPath) -> 
     oracle = MixtureOracle(path, WEIGHTS, MEANS, STDS)
     x, _ = _drawn(40)
     exact = (_components(x) + WEIGHTS.log()).logsumexp(1)
-    found = log_likelihood(oracle, _state(oracle, x), oracle.conditions([{}] * 40), steps=30, exact=True)
+    found = log_likelihood(oracle, _state(oracle, x), oracle.conditions([{}] * 40), steps=30, exact=True, begin={})
     assert abs(float(found.nats.mean() - exact.mean())) < 0.01 * abs(float(exact.mean()))
     assert (found.nats - exact).abs().max() < 0.05
     assert torch.equal(found.numbers, torch.full((40,), 4.0))
@@ -60,18 +61,95 @@ def test_hutchinsons_estimate_has_the_exact_mean_and_is_a_rows_own() -> None:
     oracle = MixtureOracle(Rectified(), WEIGHTS, MEANS, STDS)
     x, _ = _drawn(30)
     condition = oracle.conditions([{}] * 30)
-    exact = log_likelihood(oracle, _state(oracle, x), condition, steps=12, exact=True).nats
-    few, many = (log_likelihood(oracle, _state(oracle, x), condition, steps=12, probes=n).nats - exact for n in (1, 16))
+    exact = log_likelihood(oracle, _state(oracle, x), condition, steps=12, exact=True, begin={}).nats
+    few, many = (log_likelihood(oracle, _state(oracle, x), condition, steps=12, probes=n, begin={}).nats - exact for n in (1, 16))
     assert abs(float(many.mean())) < 4 * float(many.std()) / math.sqrt(30)
     assert many.std() < 0.5 * few.std(), "16 probes have a quarter of the deviation of one"
-    alone = log_likelihood(oracle, _state(oracle, x).select([7]), condition.select(torch.tensor([7])), steps=12, probes=1).nats - exact[7]
+    seventh = torch.tensor([7])
+    alone = log_likelihood(oracle, _state(oracle, x).select(seventh), condition.select(seventh), steps=12, begin={}).nats - exact[7]
     torch.testing.assert_close(alone[0], few[7], atol=1e-4, rtol=0)
+
+
+class _Erring(MixtureOracle):
+    """Off by `error` times a wave of the tokens in what it predicts, as a network of its kind of prediction is."""
+
+    error = 0.01
+
+    def forward(self, state: State, condition: Condition, *rest: Any) -> dict[str, Tensor]:
+        data, stream = super().forward(state, condition)["tokens"], state["tokens"]
+        off = self.error / self.gaussian.sensitivity(self.corruptions["tokens"].prediction, stream.time[..., None])
+        return {"tokens": data + off * (3 * stream.values + torch.arange(4.0).reshape(2, 2)).sin()}
+
+
+def _erring(prediction: Prediction) -> tuple[_Erring, State, Tensor]:
+    oracle = _Erring(Cosine(), WEIGHTS, MEANS, STDS)
+    oracle.corruptions = {"tokens": Corruption(Cosine(), prediction)}
+    x, _ = _drawn(150)
+    return oracle, _state(oracle, x), (_components(x) + WEIGHTS.log()).logsumexp(1)
+
+
+@pytest.mark.parametrize("prediction", GaussianPath.predictions)
+def test_the_likelihood_of_a_network_that_errs_a_little_is_within_1_percent(prediction: Prediction) -> None:
+    oracle, state, exact = _erring(prediction)
+    condition = oracle.conditions([{}] * 150)
+    begin = begins(oracle, state.select(range(100)), condition.select(torch.arange(100)))
+    assert set(begin) == ({"tokens"} if prediction == "data" else set())
+    found = log_likelihood(oracle, state, condition, steps=16, exact=True, begin=begin).nats
+    assert abs(float((found - exact).mean())) < 0.01 * abs(float(exact.mean()))
+
+
+def test_data_with_a_larger_error_have_a_likelihood_only_from_where_noise_hides_it() -> None:
+    oracle, state, exact = _erring("data")
+    oracle.error = 0.1
+    condition = oracle.conditions([{}] * 150)
+    begin = begins(oracle, state, condition)
+    assert 0.1 < begin["tokens"].ratio < 1
+    found = log_likelihood(oracle, state, condition, steps=16, probes=4, begin=begin).nats
+    assert abs(float((found - exact).mean())) < 0.25 * abs(float(exact.mean()))
+    without = log_likelihood(oracle, state, condition, steps=16, probes=4, begin={}).nats
+    assert abs(float((without - exact).mean())) > abs(float(exact.mean())), "its error, taken for noise"
+    seventh = torch.tensor([7])
+    alone = log_likelihood(oracle, state.select(seventh), condition.select(seventh), steps=16, probes=4, begin=begin).nats
+    torch.testing.assert_close(alone[0], found[7], atol=1e-3, rtol=1e-4)
+    with pytest.raises(ValueError, match=r"stream 'tokens' is predicted as data.*give begin=begins_on\(denoiser, run"):
+        log_likelihood(oracle, state, condition)
+
+
+def test_the_bound_of_one_gaussian_is_its_density_wherever_the_flow_begins() -> None:
+    """Its clean tokens, given noised ones, are normal around the prediction: nothing is lost but where the noise falls."""
+    oracle = MixtureOracle.gauss(Cosine(), MEANS[0], 0.5)
+    x, _ = _drawn(50)
+    state, condition = _state(oracle, x), oracle.conditions([{}] * 50)
+    exact = -0.5 * ((x - MEANS[0]).square().sum((1, 2)) / 0.25 + 4 * math.log(2 * math.pi * 0.25))
+    for ratio in (0.05, 0.8):
+        error = ratio * 0.5 / math.sqrt(ratio**2 + 0.25)
+        found = log_likelihood(oracle, state, condition, steps=12, exact=True, begin={"tokens": Begin(ratio, error)}).nats
+        torch.testing.assert_close(found, exact, atol=0.02, rtol=0.002)
+
+
+def test_the_exact_divergence_asks_for_all_numbers_at_once() -> None:
+    """A call a stage for the velocity, and one for the copies that each differentiate by a number, as many as the tokens at once allow."""
+    oracle, calls = MixtureOracle(Rectified(), WEIGHTS, MEANS, STDS), []
+    ask = oracle.forward
+    oracle.forward = lambda state, *rest: calls.append(len(state)) or ask(state, *rest)
+    log_likelihood(oracle, _state(oracle, _drawn(3)[0]), oracle.conditions([{}] * 3), steps=1, exact=True, begin={})
+    assert calls == [3, 3 * 4] * 4
+
+
+def test_the_exact_divergence_does_not_hang_on_how_many_are_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    denoiser, state = _network(), _ragged()
+    condition = denoiser.conditions([{"label": 0}, {"label": 1}])
+    whole = log_likelihood(denoiser, state, condition, steps=2, exact=True).nats
+    monkeypatch.setattr("anylatent.perception.likelihood._AT_ONCE", 37)
+    torch.testing.assert_close(log_likelihood(denoiser, state, condition, steps=2, exact=True).nats, whole, atol=1e-4, rtol=1e-5)
 
 
 def test_the_likelihood_of_a_component_is_the_conditional_one() -> None:
     oracle = MixtureOracle(Cosine(), WEIGHTS, MEANS, STDS)
     x, which = _drawn(20)
-    found = log_likelihood(oracle, _state(oracle, x), oracle.conditions([{"component": int(k)} for k in which]), steps=30, exact=True)
+    found = log_likelihood(
+        oracle, _state(oracle, x), oracle.conditions([{"component": int(k)} for k in which]), steps=30, exact=True, begin={}
+    )
     exact = _components(x).gather(1, which[:, None])[:, 0]
     torch.testing.assert_close(found.nats, exact, atol=0.03, rtol=0.01)
 
@@ -88,7 +166,7 @@ def test_a_centred_stream_has_a_density_in_its_subspace() -> None:
     oracle = _Centred()
     x = 0.7 * torch.randn(25, 3, 2, generator=torch.Generator().manual_seed(1))
     x = x - x.mean(1, keepdim=True)
-    found = log_likelihood(oracle, _state(oracle, x), oracle.conditions([{}] * 25), steps=20, exact=True)
+    found = log_likelihood(oracle, _state(oracle, x), oracle.conditions([{}] * 25), steps=20, exact=True, begin={})
     exact = -0.5 * (x.square().sum((1, 2)) / 0.49 + 4 * math.log(2 * math.pi * 0.49))
     torch.testing.assert_close(found.nats, exact, atol=0.03, rtol=0.01)
     assert torch.equal(found.numbers, torch.full((25,), 4.0))
@@ -163,12 +241,37 @@ def test_features_are_the_tokens_after_a_block() -> None:
     torch.testing.assert_close(cosine, torch.ones(5))
 
 
+@pytest.mark.parametrize("part", ["trunk", "block", "attention", "attend", "mlp"])
+def test_features_are_read_at_any_site_that_a_backbone_names(part: str) -> None:
+    denoiser, state = _network(), _ragged()
+    features = token_features(denoiser, state, [{"label": 0}, {}], block=0, time=0.3, part=part)
+    assert features.shape == (2, 5, 32)
+    assert not features[1, 3:].any()
+    assert features[1, :3].any()
+    alone = token_features(denoiser, state.select([1]).trimmed(), [{}], block=0, time=0.3, part=part)
+    torch.testing.assert_close(alone[0], features[1, :3], atol=1e-5, rtol=0)
+
+
+def test_the_parts_of_a_block_make_what_comes_out_of_it() -> None:
+    """Attention adds to what came in, the perceptron to that; and a head's mixing, through the output matrix and gate, is attention's."""
+    denoiser, state = _network(), _ragged()
+    read = {part: token_features(denoiser, state, [{}, {}], 1, 0.3, part=part) for part in ("block", "attention", "mlp", "attend")}
+    before = token_features(denoiser, state, [{}, {}], 0, 0.3)
+    torch.testing.assert_close(before + read["attention"] + read["mlp"], read["block"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(token_features(denoiser, state, [{}, {}], 0, 0.3, part="trunk"), read["block"], atol=1e-5, rtol=0)
+    out = denoiser.get_submodule("backbone.blocks.1.attention.out")(read["attend"])[0]
+    gates = read["attention"][0] / out
+    torch.testing.assert_close(gates, gates[:1].expand_as(gates), atol=1e-3, rtol=1e-3)
+
+
 def test_what_is_not_there_is_refused() -> None:
     denoiser, state = _network(), _ragged()
-    with pytest.raises(ValueError, match="there is no block 2 to read: the backbone 'DiTNetwork' names 2"):
+    with pytest.raises(ValueError, match="hook 'tap' names block 2: the denoiser has blocks 0 to 1"):
         token_features(denoiser, state, [{}, {}], block=2)
+    with pytest.raises(ValueError, match="'tap' reads at a site 'head': those that 'DiTNetwork' names are attend, attention, block, cross"):
+        token_features(denoiser, state, [{}, {}], block=0, part="head")
     oracle = MixtureOracle(Rectified(), WEIGHTS, MEANS, STDS)
-    with pytest.raises(ValueError, match="there is no block 0 to read"):
+    with pytest.raises(ValueError, match="'tap' reads at a site 'block': those that 'Opaque' names are none"):
         token_features(oracle, _state(oracle, _drawn(1)[0]), [{}], block=0)
     assert Site("block", 1) == ("block", 1)
 

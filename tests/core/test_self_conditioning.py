@@ -11,6 +11,7 @@ from anylatent.conditioners.base import Conditions
 from anylatent.conditioners.standard import ClassConfig
 from anylatent.denoiser import TOLD, Corruption, Denoiser
 from anylatent.denoiser_config import DiTConfig
+from anylatent.energies import FunctionEnergy
 from anylatent.engine import Engine, Request, receipts
 from anylatent.generation import RowGenerator, gathered
 from anylatent.guidance.base import Guidance
@@ -21,9 +22,9 @@ from anylatent.hooks.residual_cache import ResidualCache
 from anylatent.objective import Objective
 from anylatent.objective.objective import told
 from anylatent.paths.base import Path, Prediction
-from anylatent.paths.discrete import Masked
 from anylatent.paths.edm import EDM
 from anylatent.paths.rectified import Rectified
+from anylatent.paths.vocabulary import Masked
 from anylatent.sampling import Sampling
 from anylatent.schedules.base import Schedule
 from anylatent.solvers.base import Solver
@@ -37,6 +38,7 @@ from anylatent.testing.backbones import random_state, shaken, two_stream_specs
 from anylatent.types import Tensor
 
 SPECS = two_stream_specs()
+LARGE = FunctionEnergy(function=lambda x, layout: x.sum((1, 2)))
 ASKED = [{"label": i % 3} for i in range(3)]
 
 
@@ -231,7 +233,7 @@ def test_of_absent_tokens_it_is_told_nothing() -> None:
     assert not any(told.any() for told in spy.told("cloud"))
 
 
-@pytest.mark.parametrize("solver", [Heun(), ValueSearch(value=lambda x: -x.sum((1, 2)), candidates=3)], ids=["heun", "value-search"])
+@pytest.mark.parametrize("solver", [Heun(), ValueSearch(energy=LARGE, candidates=3)], ids=["heun", "value-search"])
 def test_a_steps_other_questions_are_not_remembered(solver: Solver) -> None:
     """They are of other tokens than the row's: what is told later came of the first question of a step."""
     model = able()

@@ -1,6 +1,6 @@
 import pytest
-from torch import Tensor
 
+from anylatent.energies import FunctionEnergy
 from anylatent.node import Node
 from anylatent.paths import EDM, Bridge, Brownian, Cosine, Geometric, LinearBeta, Logistic, Rectified, Sigmoid
 from anylatent.paths.base import GaussianPath
@@ -13,6 +13,7 @@ from anylatent.solvers.dpm import DPMSolver
 from anylatent.solvers.dpmpp import DPMpp2M, DPMpp3M
 from anylatent.solvers.euler import Euler
 from anylatent.solvers.exponential import DEIS, ERSDE, Exponential, SDEDPMpp
+from anylatent.solvers.fitted import Fitted
 from anylatent.solvers.heun import Heun
 from anylatent.solvers.invertible import BDIA, EDICT
 from anylatent.solvers.langevin import Langevin
@@ -22,10 +23,8 @@ from anylatent.solvers.unipc import UniPC
 from anylatent.solvers.value_search import ValueSearch
 from anylatent.testing.solvers import SolverContract
 
-
-def alike(data: Tensor) -> Tensor:
-    """A value that is the same for all: the first candidate, which is the inner solver's own step, is taken."""
-    return data.new_zeros(len(data))
+ALIKE = FunctionEnergy(function=lambda data, layout: data.new_zeros(len(data)))
+"""The same for all: the first candidate, which is the inner solver's own step, is taken."""
 
 
 SOLVERS: list[Solver] = [
@@ -38,18 +37,18 @@ SOLVERS: list[Solver] = [
     RungeKutta(tableau="midpoint"), RungeKutta(tableau="ralston"), RungeKutta(tableau="rk3"), RungeKutta(tableau="rk4"),
     RungeKutta(tableau="bogacki-shampine"), RungeKutta(tableau="dormand-prince"),
     Adaptive(tolerance=1e9), Langevin(solver=DPMpp2M(), signal_to_noise=0.1), Langevin(solver=SDEDPMpp(), steps=0),
-    Langevin(solver=DDIM(), steps=0), Langevin(solver=ERSDE(), steps=2, signal_to_noise=0.05), ValueSearch(value=alike, candidates=2),
-    BDIA(), BDIA(gamma=1), EDICT(),
+    Langevin(solver=DDIM(), steps=0), Langevin(solver=ERSDE(), steps=2, signal_to_noise=0.05), ValueSearch(energy=ALIKE, candidates=2),
+    BDIA(), BDIA(gamma=1), EDICT(), Fitted(),
 ]  # fmt: skip
 
 
 def _name(solver: Solver) -> str:
-    changed = {name: value for name, value in solver if value != type(solver).model_fields[name].default and name != "value"}
+    changed = {name: value for name, value in solver if value != type(solver).model_fields[name].default and name != "energy"}
     return "-".join([solver.kind, *(getattr(value, "kind", str(value)) for value in changed.values())])
 
 
 PATHS = [Rectified(), Cosine(), EDM(sigma_max=50)]
-EVERY_PATH = [*PATHS, LinearBeta(), Sigmoid(), Logistic(), Geometric(), Brownian(), Bridge()]
+EVERY_PATH = [*PATHS, LinearBeta(), Sigmoid(), Logistic(), Geometric(), Brownian(), Bridge(source="other")]
 SCHEDULES = [Uniform(), Uniform(shift=2), Rho(rho=3, ratio_max=5), LogitNormal(), CosineSteps(), BetaSteps(), Table()]
 CONVERGING = [solver for solver in SOLVERS if solver.order]
 

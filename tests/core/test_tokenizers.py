@@ -311,6 +311,11 @@ def _broken() -> Mapping[str, type[Tokenizer]]:
         def size_axes(self):
             return (X,)
 
+    class Hasty(SetTokenizer):
+        @property
+        def local_axes(self):
+            return (X,)
+
     class Forgetful(SetTokenizer):
         shift = 0.0
 
@@ -356,6 +361,7 @@ def _broken() -> Mapping[str, type[Tokenizer]]:
         "layouts_are_as_large_as_samples": Constant,
         "layouts_have_the_size_that_is_asked_for": Deaf,
         "sizes_are_along_axes_that_tokens_have": Astray,
+        "beginnings_decode_by_themselves": Hasty,
         "saved_is_loaded": Forgetful,
         "the_fingerprint_is_of_everything": Careless,
         "the_loss_is_by_row": Summed,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from anylatent.cli import data, methods, plugin_list, recipes, runs
+from anylatent.cli import data, directions, judging, methods, plugin_list, recipes, runs
 
 # Plain help: rich's would take longer to import than all the rest.
 PLAIN = {"rich_markup_mode": None, "pretty_exceptions_enable": False, "no_args_is_help": True}
@@ -15,7 +15,18 @@ app = typer.Typer(help="One latent-diffusion engine for every modality: recipes 
 app.add_typer(recipes.app, name="recipe")
 app.add_typer(data.app, name="data")
 app.add_typer(plugin_list.app, name="plugins")
-for command in (runs.run, runs.train, runs.sample, runs.edit, runs.evaluate, runs.report):
+for command in (
+    runs.run,
+    runs.train,
+    runs.sample,
+    runs.edit,
+    runs.evaluate,
+    judging.judge,
+    runs.schedule,
+    runs.solver,
+    directions.direction,
+    runs.report,
+):
     app.command(no_args_is_help=True)(command)
 app.command()(methods.methods)
 

@@ -27,6 +27,9 @@ ScheduleText = Annotated[str, typer.Option("--schedule", metavar="KIND|{…}", h
 HookTexts = Annotated[list[str], typer.Option("--hook", metavar="KIND|{…}", help="A hook's kind, or its node; repeatable.")]
 CorrectionTexts = Annotated[list[str], typer.Option("--correction", metavar="KIND|{…}", help="A correction, or its node; repeatable.")]
 BestOfText = Annotated[str, typer.Option("--best-of", metavar="{…}", help="Search: '{count: 4, energy: {kind: …}}'.")]
+StreamTexts = Annotated[
+    list[str], typer.Option("--stream", metavar="NAME={…}", help="One stream's own: 'x={solver: {kind: …}, schedule: {…}}'; repeatable.")
+]
 GuidanceText = Annotated[str, typer.Option("--guidance", metavar="SCALE|{…}", help="A scale (classifier-free), or a node: '{kind: …}'.")]
 Weights = Annotated[str, typer.Option(metavar="NAME", help="trained, or ema-0.999.", show_default=False)]
 SampleFolder = Annotated[
@@ -75,6 +78,7 @@ def sample(
     steps: StepCount = None,
     solver: SolverText = "",
     schedule: ScheduleText = "",
+    stream: StreamTexts = [],
     guidance: GuidanceText = "",
     hook: HookTexts = [],
     correction: CorrectionTexts = [],
@@ -91,9 +95,9 @@ def sample(
     from anylatent.cli.progress import watching
 
     large = requests.size(size)
-    opened = _open(folder)
+    opened = open_run(folder)
     asked = requests.conditions(opened.recipe, condition)
-    changes = requests.changes(solver, schedule, guidance, hook, correction, best_of)
+    changes = requests.changes(solver, schedule, guidance, hook, correction, best_of) | requests.streams(opened.recipe, stream)
     with _new_folder(out, opened.folder / "sampled") as target:
         with watching() as watch:
             made = opened.sample(count, asked or None, seed, steps=steps, weights=weights, size=large, watch=watch, **changes)
@@ -114,6 +118,7 @@ def edit(
     steps: StepCount = None,
     solver: SolverText = "",
     schedule: ScheduleText = "",
+    stream: StreamTexts = [],
     guidance: GuidanceText = "",
     hook: HookTexts = [],
     correction: CorrectionTexts = [],
@@ -129,11 +134,11 @@ def edit(
     from anylatent.cli.progress import watching
 
     node = requests.editor(editor, change)
-    opened = _open(folder)
+    opened = open_run(folder)
     # An editor may bring its own (a fragment, say): then a count says enough, and one that needs samples refuses.
     samples = requests.given_samples(opened, given, from_data) if given or from_data or not count else []
     asked = requests.conditions(opened.recipe, condition)
-    changes = requests.changes(solver, schedule, guidance, hook, correction, best_of)
+    changes = requests.changes(solver, schedule, guidance, hook, correction, best_of) | requests.streams(opened.recipe, stream)
     with _new_folder(out, opened.folder / "edited") as target:
         with watching() as watch:
             made = opened.edit(node, samples, count, asked or None, seed, steps=steps, weights=weights, watch=watch, **changes)
@@ -152,23 +157,85 @@ def evaluate(
     from anylatent.cli.text import measured
 
     metrics = requests.metrics(metric)
-    opened = _open(folder)
+    opened = open_run(folder)
     if not metrics and not opened.recipe.evaluate:
         raise ValueError(f"the recipe of {folder} names no metric: add some under `evaluate`, or judge by one with --metric KIND")
     with watching() as watch:
-        made = opened.sample(watch=watch)
-    measures = opened.evaluate(made, metrics)
+        measures = opened.evaluate(metrics=metrics, watch=watch)
     if metrics:
         print(measured(measures))
     else:
         _show_evaluation(opened.folder)
 
 
+def schedule(
+    folder: Folder,
+    steps: StepCount = None,
+    solver: SolverText = "",
+    schedule: Annotated[str, typer.Option("--schedule", metavar="KIND|{…}", help="The schedule to begin from.")] = "",
+    stream: StreamTexts = [],
+    guidance: GuidanceText = "",
+    count: Annotated[int, typer.Option(min=2, metavar="N", help="Samples to search on; as many more judge what was found.")] = 64,
+    rounds: Annotated[int, typer.Option(min=1, metavar="N", help="Times that each knot is moved, by less and less.")] = 4,
+    reference: Annotated[
+        int | None, typer.Option(min=2, metavar="N", help="Steps of what to come near to; else ten times --steps.", show_default=False)
+    ] = None,
+    condition: Condition = [],
+    seed: Seed = None,
+    weights: Weights = "",
+) -> None:
+    """Search times with which few steps come near to many.
+
+    What no option says is as the recipe says. Prints a schedule for a recipe's `sample`, or for --schedule.
+    """
+    from anylatent.cli import requests
+    from anylatent.cli.progress import watching
+    from anylatent.cli.text import found_schedule
+
+    opened = open_run(folder)
+    asked = requests.conditions(opened.recipe, condition)
+    changes = requests.changes(solver, schedule, guidance, [], []) | requests.streams(opened.recipe, stream)
+    with watching() as watch:
+        found = opened.search_schedule(
+            steps, count, asked or None, seed, rounds=rounds, reference_steps=reference, weights=weights, watch=watch, **changes
+        )
+    print(found_schedule(found))
+
+
+def solver(
+    folder: Folder,
+    steps: StepCount = None,
+    schedule: ScheduleText = "",
+    guidance: GuidanceText = "",
+    count: Annotated[int, typer.Option(min=1, metavar="N", help="Samples to fit to; as many more judge what was found.")] = 64,
+    reference: Annotated[
+        int | None, typer.Option(min=2, metavar="N", help="Steps of what to come near to; else ten times --steps.", show_default=False)
+    ] = None,
+    condition: Condition = [],
+    seed: Seed = None,
+    weights: Weights = "",
+) -> None:
+    """Fit a solver's numbers, so that few steps come near to many.
+
+    What no option says is as the recipe says. Prints the fields of a recipe's `sample`, which --solver and --schedule take too.
+    """
+    from anylatent.cli import requests
+    from anylatent.cli.progress import watching
+    from anylatent.cli.text import found_solver
+
+    opened = open_run(folder)
+    asked = requests.conditions(opened.recipe, condition)
+    changes = requests.changes("", schedule, guidance, [], [])
+    with watching() as watch:
+        found = opened.fit_solver(steps, count, asked or None, seed, reference_steps=reference, weights=weights, watch=watch, **changes)
+    print(found_solver(found))
+
+
 def report(folder: Folder) -> None:
     """Write report.html again, from what the run's folder holds."""
     from anylatent.showing import write_report
 
-    print(write_report(_open(folder)))
+    print(write_report(open_run(folder)))
 
 
 def _opened(source: Path, overrides: list[str], out: Path | None) -> "Run":
@@ -176,7 +243,7 @@ def _opened(source: Path, overrides: list[str], out: Path | None) -> "Run":
     if source.is_dir():
         if overrides or out:
             raise ValueError(f"{source} is a run, whose recipe is fixed; overrides and --out go with a recipe: {source / 'recipe.yaml'}")
-        return _open(source)
+        return open_run(source)
     from anylatent.recipe import load
 
     recipe = load(source, overrides=overrides)
@@ -189,7 +256,8 @@ def _opened(source: Path, overrides: list[str], out: Path | None) -> "Run":
     return made
 
 
-def _open(folder: Path) -> "Run":
+def open_run(folder: Path) -> "Run":
+    """The run of a folder; torch is imported here."""
     from anylatent.run import Run
 
     return Run.open(folder)
@@ -240,8 +308,8 @@ def _show_samples(opened: "Run", made: "Samples", target: Path) -> None:
         raise ValueError(f"{target} was filled by another command meanwhile: what it wrote stays; sample again into another folder")
     opened.save_samples(made, target)
     for name, receipt in made.receipts.items():
-        counts = ", ".join(f"{what} {amount:g}" for what, amount in receipt.counts.items()) or "nothing"
-        print(f"{name}: {counts}" + (f" ({receipt.note})" if receipt.note else ""))
+        counts = ", ".join(f"{what} {amount:g}" for what, amount in receipt.counts.items())
+        print(f"{name}: {counts} ({receipt.note})" if counts and receipt.note else f"{name}: {counts or receipt.note or 'nothing'}")
     print(f"{len(made)} samples in {duration(made.seconds)}: {target}")
 
 

@@ -58,6 +58,16 @@ class Conditions(nn.Module):
         cross, prepend = (TokenSet.join(sets, 1) if sets else None for sets in tokens.values())
         return Condition(vector, cross, prepend)
 
+    @torch.no_grad()
+    def refuses(self, asked: Mapping[str, Any]) -> str | None:
+        """Why this cannot be asked of a row, or None."""
+        parameter = next(self.parameters(), None)
+        try:
+            self([asked], "cpu" if parameter is None else parameter.device)
+        except ValueError as error:
+            return str(error)
+        return None
+
     def null(self, rows: int, device: torch.device | str = "cpu") -> Condition:
         """The condition of rows that are asked nothing."""
         return self([{}] * rows, device)

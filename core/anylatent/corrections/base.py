@@ -26,6 +26,10 @@ class Correction(Node, family="correction"):
         """Why it cannot correct these streams, or None: it names one that is not there."""
         return None
 
+    def classifiers(self) -> tuple[str, ...]:
+        """The conditions whose classifiers it asks (`here.slope`)."""
+        return ()
+
     def memory(self, x: Float[Tensor, "rows tokens width"]) -> dict[str, Tensor]:
         """What it remembers of a stream before a row's first question."""
         return {}

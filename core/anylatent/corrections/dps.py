@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from anylatent.corrections.posterior import Observed, Scaled, covariance, variance
+from anylatent.corrections.posterior import Observed, Scaled, covariance, gradient_of, variance
 from anylatent.lazy import torch
 from anylatent.moment import Here
 from anylatent.types import Float, Tensor
@@ -34,7 +34,7 @@ class DPS(Scaled, kind="dps"):
         with torch.enable_grad():
             x = data.detach().requires_grad_()
             missed = observed.missed(x)
-            (score,) = torch.autograd.grad(-missed.square().sum() / 2, x)
+            score = gradient_of(-missed.square().sum() / 2, x, f"correction 'dps': measurement '{self.measurement.kind}'")
         score = score / self._doubt(missed.detach(), observed, here)
         return data + self.scale * (covariance(data, here, score) if self.through else variance(here) * score)
 

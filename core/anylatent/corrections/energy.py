@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from anylatent.corrections.base import Correction, no_such_stream
-from anylatent.corrections.energies import Energy, Roughness
-from anylatent.corrections.posterior import covariance, gaussian, restrained, variance
+from anylatent.corrections.posterior import covariance, gaussian, gradient_of, restrained, variance
+from anylatent.energies import Energy, Roughness
 from anylatent.lazy import torch
 from anylatent.measurements.base import Layout
 from anylatent.moment import Here
-from anylatent.node import TimeInterval
+from anylatent.node import Stage, TimeInterval
 from anylatent.paths.base import Path
 from anylatent.spec import StreamSpec
 from anylatent.types import Float, Tensor
@@ -29,8 +29,14 @@ class EnergyGuidance(Correction, kind="energy"):
     """
 
     example: ClassVar[Mapping[str, Any]] = {"energy": {"kind": "roughness"}, "through": False}
+    variations: ClassVar[Mapping[str, Mapping[str, Any]]] = {"through": {"through": True}}
     neutral: ClassVar[Mapping[str, Any]] = {"scale": 0}
+    costs: ClassVar[Mapping[str, str]] = {"gradients": "through"}
     systems: ClassVar[tuple[str, ...]] = ("LGD (2023)", "Universal Guidance (2302.07121)", "FreeDoM (2303.09833)", "MPGD (2311.16424)")
+
+    @classmethod
+    def example_for(cls, stage: Stage, variation: str = "") -> dict[str, Any]:
+        return super().example_for(stage, variation) | {"stream": stage.stream}
 
     energy: Energy = Field(default=Roughness(), description="What is to be low.")
     stream: str = Field(default="", description="The stream that it is of; empty: every one that is made.")
@@ -47,6 +53,11 @@ class EnergyGuidance(Correction, kind="energy"):
         return gaussian(self.kind, path)
 
     def refuses(self, specs: Sequence[StreamSpec]) -> str | None:
+        if not self.energy.differentiable:
+            return (
+                f"correction '{self.kind}' goes by gradients, and energy '{self.energy.kind}' has none: search with `best_of`, or with "
+                "the solver 'value-search'"
+            )
         missing = no_such_stream(f"correction '{self.kind}'", self.stream, specs)
         return missing or next(filter(None, (self.energy.refuses(spec) for spec in specs if self._is_of(spec))), None)
 
@@ -60,7 +71,8 @@ class EnergyGuidance(Correction, kind="energy"):
             return data
         with torch.enable_grad():
             x = data.detach().requires_grad_()
-            (score,) = torch.autograd.grad(self._log_weight(x, here).sum(), x)
+            instead = "; search with `best_of`, or with the solver 'value-search'"
+            score = gradient_of(self._log_weight(x, here).sum(), x, f"correction '{self.kind}': energy '{self.energy.kind}'", instead)
         score = score * active[:, None, None]  # where it is not at work, nothing is differentiated
         added = covariance(data, here, score) if self.through else variance(here) * score
         moved = restrained(data + self.scale * added, here)

@@ -1,5 +1,6 @@
 """Moment matching: the denoiser's own covariance, by conjugate gradients."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import Field
@@ -19,6 +20,7 @@ class MMPS(Scaled, kind="mmps"):
     would say. A row whose system is not positive (a network's Jacobian need not be) stops there: its receipt says "stopped".
     """
 
+    costs: ClassVar[Mapping[str, str]] = {"gradients": "1 + iterations"}
     systems: ClassVar[tuple[str, ...]] = ("MMPS (2405.13712)", "TMPD (2310.06721)")
 
     iterations: int = Field(

@@ -46,6 +46,14 @@ def covariance(data: Tensor, here: Here, v: Float[Tensor, "rows tokens width"], 
     return torch.where(alpha < FAINT, guess, sigma**2 / alpha.clamp(min=FAINT) * pulled)
 
 
+def gradient_of(value: Tensor, x: Tensor, whose: str, instead: str = "") -> Tensor:
+    """The gradient of a sum by `x`. Errors: `ValueError`, if torch saw no way from `x` to it: "`whose` has no gradient"."""
+    (found,) = torch.autograd.grad(value, x, allow_unused=True) if value.requires_grad else (None,)
+    if found is None:
+        raise ValueError(f"{whose} has no gradient: it is not of the tokens, or is detached, rounded or computed without torch{instead}")
+    return found
+
+
 def restrained(data: Float[Tensor, "rows tokens width"], here: Here) -> Tensor:
     """Corrected predictions where predictions can be: padding 0, centred where the stream is."""
     whole = ~(here.keep & here.mask).any(1)[:, None, None]
@@ -100,8 +108,10 @@ class Consistent(Correction):
         if "y" not in here.measured:
             return data
         layout = Layout.of(here)
-        # What stands where nothing is measured says nothing, whoever wrote y.
-        y = here.measured["y"] * self.measurement.support(data.detach(), layout)
+        support = self.measurement.support(data.detach(), layout)
+        measured = here.measured["y"]
+        # What stands where nothing is measured says nothing, whoever wrote y; one number a row may be written without an axis.
+        y = (measured[:, None] if measured.dim() == 1 else measured) * support
         observed = Observed(y, self.measurement, layout)
         return restrained(self.consistent(data, observed, here), here)
 
@@ -119,6 +129,7 @@ class Scaled(Consistent):
     """Adds `scale` times a move towards what was measured, which hangs on the denoiser's derivative; with 0 it is not asked for."""
 
     neutral: ClassVar[Mapping[str, Any] | None] = {"scale": 0}
+    costs: ClassVar[Mapping[str, str]] = {"gradients": "1"}
 
     scale: float = Field(default=1.0, ge=0, description="How much of the move is made. 0: nothing.")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from anylatent.metrics.base import Generate
 from anylatent.node import Node
@@ -45,6 +45,9 @@ class Editor(Node, family="editor"):
 
     Most say it all in `start`. One that needs the denoiser (an inversion) or more than a state (a measurement) has `edit`.
     """
+
+    moves_by: ClassVar[str] = ""
+    """What it moves rows by in place of the request's solver, if it does."""
 
     def start(self, tokenizer: "Tokenizer", given: list[Any], seeds: Tensor) -> "State":
         """A state of `len(seeds)` rows (given samples repeated in turn); tokens with `keep` come back unchanged.

@@ -39,6 +39,9 @@ class FromSource(Around, kind="from-source"):
     def hooks(self) -> Collection[Hook]:
         return (self.attention, *super().hooks())
 
+    def branches(self) -> set[str]:
+        return {"source", *self.of.branches()}
+
     def asks_again(self) -> bool:
         return True
 

@@ -10,6 +10,7 @@ from anylatent.editing.base import Edit, Editor, Generator, encoded, need_gaussi
 from anylatent.editing.translate import by, inverted
 from anylatent.known import Known
 from anylatent.lazy import torch
+from anylatent.paths.between import slerp
 from anylatent.solvers.base import Solver
 from anylatent.solvers.ddim import DDIM
 from anylatent.types import Float, Tensor
@@ -26,7 +27,10 @@ class Interpolate(Editor, kind="interpolate"):
     Without given samples the ends are the priors of the first and the last row's seeds.
     """
 
+    costs: ClassVar[Mapping[str, str]] = {"network_calls": "steps * (1 + solver)"}
     systems: ClassVar[tuple[str, ...]] = ("DDIM interpolation (2010.02502)",)
+
+    moves_by: ClassVar[str] = "its own `solver`, both ways"
 
     source: dict[str, Any] = Field(default={}, description="What given samples are: conditions by name; empty: nothing is said.")
     solver: Solver = Field(default=DDIM(), description="Both ways; one that has a way back.")
@@ -72,25 +76,3 @@ class Interpolate(Editor, kind="interpolate"):
 def _at_ends(count: Float[Tensor, " ends"], rows: int) -> Float[Tensor, " rows"]:
     """What the two ends cost, as costs of the first and the last of all rows."""
     return torch.nn.functional.pad(count[:1], (0, rows - 1)) + torch.nn.functional.pad(count[1:], (rows - 1, 0))
-
-
-def slerp(one: Float[Tensor, "tokens width"], other: Float[Tensor, "tokens width"], count: int) -> Float[Tensor, "count tokens width"]:
-    """`count` points from one to the other, at equal angles: between normal numbers the lengths stay those of normal numbers.
-
-    Shoemake 1985, "Animating rotation with quaternion curves". Where they point the same way, on the straight line.
-    """
-    share = torch.linspace(0, 1, count, dtype=one.dtype, device=one.device)[:, None, None]
-    cosine = (one * other).sum() / (one.norm() * other.norm()).clamp(min=1e-12)
-    angle = cosine.clamp(-1, 1).acos()
-    if angle.sin() < 1e-4:
-        return one + share * (other - one)
-    return (((1 - share) * angle).sin() * one + (share * angle).sin() * other) / angle.sin()
-
-
-def unevenness(samples: Float[Tensor, "count *axes"]) -> float:
-    """How unevenly samples change along an interpolation: standard deviation over mean of the distances from one to the next.
-
-    The interpolation standard deviation ISTD of Guo et al. 2023 (2312.04410, sec. 3.3) is the numerator; 0: each step changes as much.
-    """
-    steps = samples.diff(dim=0).flatten(1).norm(dim=1)
-    return float(steps.std() / steps.mean().clamp(min=1e-12))

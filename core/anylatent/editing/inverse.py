@@ -29,6 +29,7 @@ class Inverse(Editor, kind="inverse"):
     """
 
     example: ClassVar[Mapping[str, Any]] = {"measurement": {"kind": "identity", "noise": 0.5}}
+    costs: ClassVar[Mapping[str, str]] = {"gradients": "steps * method"}
 
     measurement: Measurement = Field(description="What is known of the sample.")
     method: Correction = Field(default=MMPS(), description="The correction that goes by it; its `measurement` is this one.")

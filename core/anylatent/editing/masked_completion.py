@@ -9,6 +9,7 @@ from anylatent.editing.base import Edit, Editor, Generator, encoded
 from anylatent.lazy import torch
 from anylatent.measurements.base import Layout
 from anylatent.measurements.regions import Fractions, check_intervals, inside, unknown_axes
+from anylatent.node import Stage
 from anylatent.sampling import Sampling, StreamSampling
 from anylatent.schedules import Resample
 from anylatent.types import Tensor
@@ -28,7 +29,13 @@ class MaskedCompletion(Editor, kind="masked-completion"):
     """
 
     example: ClassVar[Mapping[str, Any]] = {"anew": {"x": [0.5, 1]}}
+    variations: ClassVar[Mapping[str, Mapping[str, Any]]] = {"resample": {"resample": 2}, "blend": {"blend": True, "strength": 0.7}}
+    costs: ClassVar[Mapping[str, str]] = {"network_calls": "again"}
     systems: ClassVar[tuple[str, ...]] = ("RePaint (2201.09865)", "Blended Latent Diffusion (2206.02779)")
+
+    @classmethod
+    def example_for(cls, stage: Stage, variation: str = "") -> dict[str, Any]:
+        return super().example_for(stage, variation) | {"anew": dict.fromkeys(stage.middle(), (0.5, 1.0))}
 
     anew: dict[str, Fractions] = Field(
         default={}, description="Intervals of the axes, as fractions from 0 to 1; a token inside all is made anew."

@@ -27,6 +27,9 @@ class AncestralToEnd(Multistep, kind="ancestral-to-end"):
 
     eta: float = Field(default=1.0, gt=0, le=1, description="How much noise is new.")
 
+    def renews(self, path: Path) -> bool:
+        return self.eta == 1
+
     def end(self, path: Path) -> float:
         return float(as_gaussian(path).time_of(torch.tensor(LOWEST, dtype=torch.float64)))
 
@@ -43,7 +46,11 @@ class NoiseSpace(Editor, kind="noise-space"):
     comes back but for rounding. `strength` < 1 begins later, at a noisy copy: more of the sample stays.
     """
 
+    variations: ClassVar[Mapping[str, Mapping[str, Any]]] = {"posterior": {"trajectory": "posterior"}}
+    costs: ClassVar[Mapping[str, str]] = {"network_calls": "steps"}
     systems: ClassVar[tuple[str, ...]] = ("Edit-friendly DDPM inversion (2304.06140)", "CycleDiffusion (2210.05559)")
+
+    moves_by: ClassVar[str] = "ancestral steps"
 
     source: dict[str, Any] = Field(default={}, description="What the given samples are: conditions by name; empty: nothing is said.")
     trajectory: Literal["independent", "posterior"] = Field(default="independent", description="How noisy copies are drawn.")

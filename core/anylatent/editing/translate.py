@@ -29,10 +29,14 @@ class Translate(Editor, kind="translate"):
     `edict`. With `attention`, attention in what is made takes from the sample's own, step by step, along the way it was inverted.
     """
 
+    variations: ClassVar[Mapping[str, Mapping[str, Any]]] = {"attention": {"attention": {"kind": "attention-from"}}}
+    costs: ClassVar[Mapping[str, str]] = {"network_calls": "steps * (1 + solver + (attention is not None))"}
     systems: ClassVar[tuple[str, ...]] = (
         "DDIM inversion (2010.02502)", "DDIB (2203.08382)", "BDIA (2307.10829)", "EDICT (2211.12446)", "MasaCtrl (2304.08465)",
         "Prompt-to-Prompt (2208.01626)", "Plug-and-Play (2211.12572)",
     )  # fmt: skip
+
+    moves_by: ClassVar[str] = "its own `solver`, both ways"
 
     source: dict[str, Any] = Field(default={}, description="What the given samples are: conditions by name; empty: nothing is said.")
     solver: Solver = Field(default=DDIM(), description="Both ways; one that has a way back.")
@@ -45,6 +49,9 @@ class Translate(Editor, kind="translate"):
         self, tokenizer: "Tokenizer", given: list[Any], seeds: Tensor, generator: Generator, conditions: Sequence[Mapping[str, Any]]
     ) -> Edit:
         need_gaussian(self.kind, "inverts", generator)
+        inside = generator.denoiser.backbone
+        if self.attention is not None and (problem := self.attention.refuses(inside.depth, inside.width)):
+            raise ValueError(f"editor '{self.kind}', by its {problem}")  # before an inversion is paid for
         state = self.start(tokenizer, given, seeds)
         sampling = by(generator.sampling, self.solver)
         made = inverted(generator, state, [self.source] * len(seeds), sampling, trail=self.attention is not None)

@@ -37,5 +37,8 @@ class Around(Guidance):
     def refuses(self, specs: Sequence[StreamSpec]) -> str | None:
         return next(filter(None, (each.refuses(specs) for each in self.within())), None)
 
+    def follows_noise(self) -> bool:
+        return any(each.follows_noise() for each in self.within())
+
     def memory(self, x: Float[Tensor, "rows tokens width"]) -> dict[str, Tensor]:
         return {name: value for each in self.within() for name, value in each.memory(x).items()}

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from anylatent.hooks.base import Hook
+from anylatent.lazy import torch
 from anylatent.moment import Here, Moment
 from anylatent.node import Node
 from anylatent.paths.base import Path
@@ -12,6 +13,7 @@ from anylatent.spec import StreamSpec
 from anylatent.types import Bool, Float, Tensor
 
 if TYPE_CHECKING:
+    from anylatent.conditioners.base import Conditions
     from anylatent.state import State
 
 
@@ -58,12 +60,16 @@ class Guidance(Node, family="guidance"):
         """The other things that its branches ask, by name."""
         return {}
 
-    def unknown(self, conditions: Collection[str]) -> Iterator[str]:
-        """Why it cannot guide a denoiser that knows these conditions: its variants name others."""
-        named = {name for variant in self.variants().values() for name in (*variant.without, *variant.ask)}
-        if named - set(conditions):
-            known = ", ".join(sorted(conditions)) or "none"
-            yield f"guidance '{self.kind}' names the conditions {sorted(named - set(conditions))}: the denoiser knows {known}"
+    def unknown(self, conditions: "Conditions") -> Iterator[str]:
+        """Why it cannot guide a denoiser that knows these conditions: its variants name others, or values that those do not have."""
+        variants = self.variants().values()
+        unknown = {name for variant in variants for name in (*variant.without, *variant.ask)} - set(conditions.named)
+        if unknown:
+            known = ", ".join(sorted(conditions.named)) or "none"
+            yield f"guidance '{self.kind}' names the conditions {sorted(unknown)}: the denoiser knows {known}"
+            return
+        found = filter(None, [conditions.refuses(variant.ask) for variant in variants])
+        yield from dict.fromkeys(f"guidance '{self.kind}' asks what is not known: {problem}" for problem in found)
 
     def denoisers(self) -> Collection[str]:
         """The denoisers besides the main one that its branches ask, by name: weights of the run, or another run's folder."""
@@ -85,6 +91,10 @@ class Guidance(Node, family="guidance"):
         """Why it cannot guide these streams together, or None."""
         return None
 
+    def follows_noise(self) -> bool:
+        """Whether it goes by what noise does on the way: solvers must then add the path's own (`Solver.renews`), in times that fall."""
+        return False
+
     def memory(self, x: Float[Tensor, "rows tokens width"]) -> dict[str, Tensor]:
         """What it remembers of a stream before a row's first question."""
         return {}
@@ -96,6 +106,12 @@ class Guidance(Node, family="guidance"):
     def follow(self, predictions: Mapping[str, Mapping[str, Tensor]], here: Mapping[str, Here]) -> Sequence[Branch]:
         """Further branches, once the first have answered: `predictions` by branch and stream. None, usually."""
         return ()
+
+    def branches(self) -> set[str]:
+        """The names of all branches that it asks, at some time."""
+        time = torch.linspace(0, 1, 201)
+        step = torch.zeros(len(time), dtype=torch.long)
+        return {branch.name for branch in self.plan(Moment(time, step, step + 1))}
 
     def asks_again(self) -> bool:
         """Whether it asks in rounds, by `follow`."""

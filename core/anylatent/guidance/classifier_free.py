@@ -7,6 +7,7 @@ from pydantic import Field
 
 from anylatent.guidance.base import Branch, Variant
 from anylatent.guidance.contrast import Contrast
+from anylatent.node import Stage
 
 
 class ClassifierFree(Contrast, kind="classifier-free"):
@@ -19,9 +20,15 @@ class ClassifierFree(Contrast, kind="classifier-free"):
     """
 
     neutral: ClassVar[Mapping[str, Any] | None] = {"scale": 1.0}
+    variations: ClassVar[Mapping[str, Mapping[str, Any]]] = {"against": {"against": {"label": 3}}}
     systems: ClassVar[tuple[str, ...]] = ("Classifier-free guidance (2207.12598)", "Limited interval guidance (2404.07724)")
 
     against: dict[str, Any] = Field(default={}, description="Conditions, by name, of the weak prediction; none: the null.")
+
+    @classmethod
+    def example_for(cls, stage: Stage, variation: str = "") -> dict[str, Any]:
+        found = super().example_for(stage, variation)
+        return found | {"against": {stage.condition: stage.conditions[stage.condition][-1]}} if variation else found
 
     def needs_null(self) -> bool:
         return self.guided() and not self.against

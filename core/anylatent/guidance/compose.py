@@ -11,7 +11,7 @@ from anylatent.guidance.densities import followed, levelling, remembered
 from anylatent.guidance.mixing import Members, Mixing
 from anylatent.lazy import torch
 from anylatent.moment import Here
-from anylatent.node import Node
+from anylatent.node import Node, Stage
 from anylatent.paths.base import Path, not_gaussian
 from anylatent.spec import StreamSpec
 from anylatent.types import Float, Tensor
@@ -36,17 +36,23 @@ class Compose(Mixing, kind="compose"):
     the way (SuperDiff's OR: Skreta et al. 2024, 2412.17762, theorem 1; see `densities.py`): the score of the mixture of the
     entries' distributions. `equal` (and, too): the mean whose weights keep these densities in the ratio of the entries' weights
     (SuperDiff's AND, their algorithm 1; see `densities.py`): samples that all entries hold to be as likely, rather than
-    likely in all. Both need a solver that adds the path's own noise (`ancestral`, `sde-euler`) and asks once a step; with
-    others the densities are an approximation.
+    likely in all. Both need a solver whose noise is the path's own (`Solver.renews`: `ancestral`, `sde-dpm++`), and refuse others.
     """
 
     mark: ClassVar[str] = "&"
     example: ClassVar[Mapping[str, Any]] = {"entries": [{"ask": {"label": 3}}, {"ask": {"label": 5}}], "rule": "mean"}
+    variations: ClassVar[Mapping[str, Mapping[str, Any]]] = {rule: {"rule": rule} for rule in ("product", "mixture", "equal")}
     neutral: ClassVar[Mapping[str, Any] | None] = {"entries": [{}]}
+    costs: ClassVar[Mapping[str, str]] = {"network_calls": "(1 + inner) * (entries + (rule == 'product')) - 1"}
     systems: ClassVar[tuple[str, ...]] = ("Composable Diffusion (2206.01714)", "SuperDiff (2412.17762)", "CinDM, of samplers (2401.13171)")
 
     entries: tuple[Entry, ...] = Field(min_length=1, description="What is asked, of whom, and what it counts.")
     rule: Literal["product", "mean", "mixture", "equal"] = Field(default="product", description="How they are made one.")
+
+    @classmethod
+    def example_for(cls, stage: Stage, variation: str = "") -> dict[str, Any]:
+        entries = [{"ask": {stage.condition: stage.conditions[stage.condition][0]}}, stage.something_else()]
+        return super().example_for(stage, variation) | {"entries": entries}
 
     @model_validator(mode="after")
     def _weighty(self) -> "Compose":
@@ -68,6 +74,9 @@ class Compose(Mixing, kind="compose"):
     def supports(self, path: Path) -> str | None:
         refusal = not_gaussian(path, f"guidance '{self.kind}' follows the densities of its entries on") if self._follows else None
         return refusal or super().supports(path)
+
+    def follows_noise(self) -> bool:
+        return (self._follows and len(self.entries) > 1) or super().follows_noise()
 
     def memory(self, x: Float[Tensor, "rows tokens width"]) -> dict[str, Tensor]:
         own = remembered(x, len(self.entries)) if self._follows and len(self.entries) > 1 else {}

@@ -1,6 +1,7 @@
 """What all guidances away from something weaker share."""
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -20,6 +21,8 @@ class Contrast(Timed):
     A subclass says in which way, by its `weak` branch. Papers that write asked + s (asked - weak) mean s = scale - 1. A
     row at a time where its scale is 1 does not run its weak branch.
     """
+
+    costs: ClassVar[Mapping[str, str]] = {"network_calls": "1"}
 
     scale: float = Field(default=2.0, ge=0, description="1: unguided, exactly; 0: the weak prediction alone.")
     rule: Rule = Field(default=LinearRule(), description="How the two predictions are made one.")

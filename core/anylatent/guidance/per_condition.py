@@ -9,7 +9,7 @@ from anylatent.guidance.base import Branch, Variant
 from anylatent.guidance.timed import Timed
 from anylatent.lazy import torch
 from anylatent.moment import Here, Moment
-from anylatent.node import Node
+from anylatent.node import Node, Stage
 from anylatent.types import Tensor
 
 
@@ -32,10 +32,15 @@ class PerCondition(Timed, kind="per-condition"):
 
     example: ClassVar[Mapping[str, Any]] = {"scales": [{"condition": "label", "scale": 2.0}]}
     neutral: ClassVar[Mapping[str, Any] | None] = {"scales": [{"condition": "label", "scale": 1.0}]}
+    costs: ClassVar[Mapping[str, str]] = {"network_calls": "scales"}
     systems: ClassVar[tuple[str, ...]] = ("InstructPix2Pix (2211.09800)", "Composable Diffusion (2206.01714)", "CMG (2410.10802)")
 
     scales: tuple[ConditionScale, ...] = Field(min_length=1, description="The conditions and their scales; in `chain` the order matters.")
     rule: Literal["chain", "apart", "without"] = Field(default="chain", description="What the conditions' parts are.")
+
+    @classmethod
+    def example_for(cls, stage: Stage, variation: str = "") -> dict[str, Any]:
+        return super().example_for(stage, variation) | {"scales": [{"condition": stage.condition, "scale": 2.0}]}
 
     @model_validator(mode="after")
     def _once(self) -> "PerCondition":

@@ -1,6 +1,6 @@
 """Guidance away from the same denoiser, perturbed."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -9,6 +9,7 @@ from anylatent.guidance.base import Branch
 from anylatent.guidance.contrast import Contrast
 from anylatent.hooks.base import Hook
 from anylatent.hooks.perturb_attention import PerturbAttention
+from anylatent.spec import StreamSpec
 
 
 class Perturbed(Contrast, kind="perturbed"):
@@ -27,6 +28,11 @@ class Perturbed(Contrast, kind="perturbed"):
 
     def hooks(self) -> Collection[Hook]:
         return (self.hook,) if self.guided() else ()
+
+    def refuses(self, specs: Sequence[StreamSpec]) -> str | None:
+        if self.guided() and (self.hook.idle or self.hook.takes_from):
+            return f"guidance '{self.kind}' needs what disturbs its branch: hook '{self.hook.kind}' as it is set changes nothing there"
+        return super().refuses(specs)
 
     def weak(self) -> Branch:
         return Branch("perturbed", hooks=(self.hook,))

@@ -22,6 +22,7 @@ class PlusPlus(Timed, kind="classifier-free++"):
     asked: no scale is neutral, and large scales come at small steps by themselves.
     """
 
+    costs: ClassVar[Mapping[str, str]] = {"network_calls": "1"}
     systems: ClassVar[tuple[str, ...]] = ("CFG++ (2406.08070)",)
 
     amount: float = Field(default=0.6, ge=0, le=1, description="lambda; 0: unconditional, 1: the asked data with the null's noise.")

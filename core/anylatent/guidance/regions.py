@@ -10,7 +10,7 @@ from anylatent.guidance.base import Branch, Variant
 from anylatent.guidance.mixing import Members, Mixing
 from anylatent.lazy import torch
 from anylatent.moment import Here
-from anylatent.node import Node
+from anylatent.node import Node, Stage
 from anylatent.spec import StreamSpec
 from anylatent.types import Bool, Tensor
 
@@ -49,10 +49,17 @@ class Regions(Mixing, kind="regions"):
     mark: ClassVar[str] = "@"
     example: ClassVar[Mapping[str, Any]] = {"regions": [{"where": [{"axis": "x", "start": 4.0}], "ask": {"label": 3}}]}
     neutral: ClassVar[Mapping[str, Any] | None] = {"regions": [{"where": [{"axis": "x", "start": 4.0}], "weight": 0.0}]}
+    costs: ClassVar[Mapping[str, str]] = {"network_calls": "(1 + inner) * (1 + regions) - 1"}
     systems: ClassVar[tuple[str, ...]] = ("MultiDiffusion, region prompts (2302.08113)", "StreamMultiDiffusion (2403.09055)")
 
     regions: tuple[Region, ...] = Field(min_length=1, description="The regions.")
     background: float = Field(default=0.0, ge=0, description="What the row's own condition counts within regions.")
+
+    @classmethod
+    def example_for(cls, stage: Stage, variation: str = "") -> dict[str, Any]:
+        where = [{"axis": axis, "start": middle} for axis, middle in stage.middle().items()]
+        regions = [{"where": where, **stage.something_else()}] if where else cls.example["regions"]
+        return super().example_for(stage, variation) | {"regions": regions}
 
     def asks(self) -> Sequence[Variant]:
         return [Variant(), *(Variant(region.without, region.ask) for region in self._at_work())]

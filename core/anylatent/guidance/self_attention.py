@@ -48,6 +48,9 @@ class SelfAttention(Contrast, kind="self-attention"):
     def plan(self, moment: Moment) -> Sequence[Branch]:
         return [Branch("asked", hooks=tuple(self.hooks()))] if self.active(moment).any() else [Branch("asked")]
 
+    def branches(self) -> set[str]:
+        return super().branches() | ({self.weak().name} if self.guided() else set())
+
     def follow(self, predictions: Mapping[str, Mapping[str, Tensor]], here: Mapping[str, Here]) -> Sequence[Branch]:
         active = self.active(next(iter(here.values())).moment)
         if "asked" not in predictions or not active.any():

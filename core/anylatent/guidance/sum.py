@@ -24,6 +24,8 @@ class Sum(Around, kind="sum"):
     example: ClassVar[Mapping[str, Any]] = {"terms": [{"kind": "classifier-free", "scale": 3.0}, {"kind": "perturbed", "scale": 4.0}]}
     neutral: ClassVar[Mapping[str, Any] | None] = {"terms": [{"kind": "classifier-free", "scale": 1.0}]}
 
+    costs: ClassVar[Mapping[str, str]] = {"network_calls": "terms"}
+
     terms: tuple[Guidance, ...] = Field(min_length=1, description="The guidances.")
 
     def within(self) -> Sequence[Guidance]:
@@ -47,6 +49,10 @@ class Sum(Around, kind="sum"):
             own = {name: replace(each, memory=_own(each.memory, i)) for name, each in here.items()}
             _add(found, [self._named(i, branch) for branch in term.follow(self._heard(i, predictions), own)])
         return list(found.values())
+
+    def branches(self) -> set[str]:
+        later = [term.branches() - Guidance.branches(term) for term in self.terms]  # what a term plans at once is in this one's plan
+        return super().branches() | {f"{i}:{name}" for i, names in enumerate(later) for name in names}
 
     def asks_again(self) -> bool:
         return any(term.asks_again() for term in self.terms)

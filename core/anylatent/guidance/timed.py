@@ -1,7 +1,8 @@
 """When a guidance is at work, and how strongly."""
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -20,7 +21,14 @@ class Annealing(Node):
     Beta(a, b). `floor` is the paper's clamp: not below that much, whatever the shape says.
     """
 
-    shape: Literal["linear", "cosine", "power", "peak", "valley", "beta"] = "linear"
+    example: ClassVar[Mapping[str, Any]] = {"shape": "cosine"}
+    variations: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        shape: {"shape": shape} for shape in ("linear", "power", "peak", "valley", "beta")
+    }
+
+    shape: Literal["linear", "cosine", "power", "peak", "valley", "beta"] = Field(
+        default="linear", description="Of the multiplier, as time passes."
+    )
     toward: Literal["data", "prior"] = Field(default="data", description="Where it is strong; prior: u = t, the shape turned round.")
     power: float = Field(default=2.0, gt=0, description="p of the shape power.")
     beta: tuple[float, float] = Field(default=(2.0, 2.0), description="a and b of the shape beta, 1 or more each.")

@@ -11,7 +11,7 @@ from anylatent.guidance.base import Branch
 from anylatent.guidance.mixing import Members, Mixing
 from anylatent.lazy import torch
 from anylatent.moment import Here, Moment
-from anylatent.node import Node
+from anylatent.node import Node, Stage
 from anylatent.spec import StreamSpec
 from anylatent.state import State, Stream
 from anylatent.types import Bool, Float, Int, Tensor
@@ -44,12 +44,23 @@ class Windows(Mixing, kind="windows"):
     mark: ClassVar[str] = "#"
     example: ClassVar[Mapping[str, Any]] = {"windows": [{"axis": "x", "size": 4.0}]}
     neutral: ClassVar[Mapping[str, Any] | None] = {"windows": [{"axis": "x", "size": 1e9}]}
-    systems: ClassVar[tuple[str, ...]] = ("MultiDiffusion (2302.08113)", "SyncTweedies (2403.14370)")
+    costs: ClassVar[Mapping[str, str]] = {"network_calls": "(1 + inner) * seen - 1"}
+    systems: ClassVar[tuple[str, ...]] = ("MultiDiffusion (2302.08113)", "SyncTweedies, where its maps are crops (2403.14370)")
 
     windows: tuple[Window, ...] = Field(min_length=1, description="One an axis; with several, windows are their products.")
     weighting: Literal["uniform", "triangular"] = Field(
         default="triangular", description="What a window counts at a token: the same everywhere, or less towards its ends."
     )
+
+    @classmethod
+    def example_for(cls, stage: Stage, variation: str = "") -> dict[str, Any]:
+        """Windows that every sample has two of, or more, along its last axis."""
+        windows = [
+            {"axis": axis, "size": step * half, "overlap": step * (half // 2)}
+            for axis, (step, steps) in list(stage.axes.items())[-1:]
+            for half in [(steps + 1) // 2]
+        ]
+        return super().example_for(stage, variation) | ({"windows": windows} if windows else {})
 
     @model_validator(mode="after")
     def _one_an_axis(self) -> "Windows":
@@ -68,6 +79,10 @@ class Windows(Mixing, kind="windows"):
     def plan(self, moment: Moment) -> Sequence[Branch]:
         """Nothing: `follow` is told where the tokens are, and so how many windows there are."""
         return []
+
+    def branches(self) -> set[str]:
+        """Those of the first window, which have the names of the branches inside."""
+        return self.inner.branches()
 
     def follow(self, predictions: Mapping[str, Mapping[str, Tensor]], here: Mapping[str, Here]) -> Sequence[Branch]:
         return self.expanded(self.inner.plan(next(iter(here.values())).moment), here)

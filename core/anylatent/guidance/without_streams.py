@@ -7,6 +7,7 @@ from pydantic import Field
 
 from anylatent.guidance.base import Branch
 from anylatent.guidance.contrast import Contrast
+from anylatent.node import Stage
 
 
 class WithoutStreams(Contrast, kind="without-streams"):
@@ -23,6 +24,10 @@ class WithoutStreams(Contrast, kind="without-streams"):
 
     scale: float = Field(default=1.5, ge=0, description="1: unguided, exactly.")
     absent: tuple[str, ...] = Field(min_length=1, description="The streams that the weaker branch does without.")
+
+    @classmethod
+    def example_for(cls, stage: Stage, variation: str = "") -> dict[str, Any]:
+        return super().example_for(stage, variation) | {"absent": (stage.others or (stage.stream,))[:1]}
 
     def streams(self) -> Collection[str]:
         return self.absent if self.guided() else ()

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from anylatent.hooks.base import Hook, Visit
 from anylatent.lazy import torch
-from anylatent.nn.sites import Context, Heads, Mix, Site
+from anylatent.nn.sites import Context, Heads, Mix, Site, no_blocks
 from anylatent.node import TimeInterval
 from anylatent.types import Float, Tensor
 
@@ -21,14 +21,27 @@ class AttentionFrom(Hook, kind="attention-from"):
     """
 
     parts: ClassVar[frozenset[str]] = frozenset({"attend"})
+    example: ClassVar[Mapping[str, Any]] = {"source": "null"}
     neutral: ClassVar[Mapping[str, Any] | None] = {"first": 1001}
     systems: ClassVar[tuple[str, ...]] = ("MasaCtrl (2304.08465)", "Prompt-to-Prompt (2208.01626)", "Plug-and-Play (2211.12572)")
 
     take: Literal["keys-values", "queries-keys"] = Field(default="keys-values", description="What comes from the source.")
     source: str = Field(default="source", description="The branch that it comes from: of `translate`, or of a guidance (null, say).")
-    first: int = Field(default=0, ge=0, description="The first block in which it is taken; after the last: in none.")
+    first: int = Field(default=0, ge=0, description="The first block; the one after the last there is, or any after `last`: in none.")
     last: int = Field(default=1000, ge=0, description="The last block in which it is taken.")
     interval: TimeInterval = Field(default=(0.0, 1.0), description="Times t, from and to, at which it is taken.")
+
+    @property
+    def idle(self) -> bool:
+        return self.first > self.last
+
+    @property
+    def takes_from(self) -> str:
+        return "" if self.idle else self.source
+
+    def refuses(self, depth: int, width: int) -> str | None:
+        """To begin after the last block, or after `last`, is to take nothing, and says so."""
+        return None if self.first == depth or self.idle else no_blocks(f"hook '{self.kind}'", (self.first,), depth)
 
     def attend(self, site: Site, mix: Mix, heads: Heads, context: Context, visit: Visit) -> Float[Tensor, "rows heads queries head"]:
         if not self.first <= site.block <= self.last:

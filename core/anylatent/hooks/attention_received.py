@@ -1,6 +1,7 @@
 """How much attention each token gets."""
 
-from typing import ClassVar
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -18,10 +19,14 @@ class AttentionReceived(Hook, kind="attention-received"):
 
     parts: ClassVar[frozenset[str]] = frozenset({"attend"})
     order: ClassVar[int] = 10
+    neutral: ClassVar[Mapping[str, Any] | None] = {}
     changes: ClassVar[bool] = False
     conflicts: ClassVar[frozenset[str]] = frozenset({"perturb-attention"})
 
     block: int = Field(default=0, ge=0, description="Which block, from 0.")
+
+    def at(self) -> Collection[int]:
+        return (self.block,)
 
     def attend(self, site: Site, mix: Mix, heads: Heads, context: Context, visit: Visit) -> Float[Tensor, "rows heads tokens head"]:
         if site.block == self.block and visit.rows.any():

@@ -1,12 +1,12 @@
 """The contract of a hook, and the store that hooks remember in."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from anylatent.lazy import torch
-from anylatent.nn.sites import Call, Context, Heads, Mix, Site, Sites
+from anylatent.nn.sites import Call, Context, Heads, Mix, Site, Sites, no_blocks
 from anylatent.node import Node
 from anylatent.state import Tally
 from anylatent.types import Bool, Float, Int, Tensor
@@ -111,6 +111,24 @@ class Hook(Node, family="hook"):
     """Kinds of hook that cannot be used with it."""
     changes: ClassVar[bool] = True
     """Whether predictions are others with it; not, if it only looks and remembers."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether it changes nothing, as it is set."""
+        return not self.changes
+
+    @property
+    def takes_from(self) -> str:
+        """The branch from which it takes something for the others; empty: none."""
+        return ""
+
+    def at(self) -> Collection[int]:
+        """The blocks that it names, counted from 0; a backbone without one of them refuses it."""
+        return ()
+
+    def refuses(self, depth: int, width: int) -> str | None:
+        """Why it cannot run in a backbone of `depth` blocks and tokens `width` wide, or None."""
+        return no_blocks(f"hook '{self.kind}'", self.at(), depth)
 
     def around(self, site: Site, call: Call, x: Float[Tensor, "rows tokens width"], context: Context, visit: Visit) -> Tensor:
         """The output at this site. `call(x[rows], context.select(rows))` computes it for some of the rows."""

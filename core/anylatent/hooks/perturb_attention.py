@@ -1,6 +1,6 @@
 """Attention made worse on purpose."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -28,6 +28,13 @@ class PerturbAttention(Hook, kind="perturb-attention"):
     sigma: float | None = Field(default=None, gt=0, description="Of the queries' blur, in steps of the axes; none: the mean query.")
     blocks: tuple[int, ...] = Field(default=(), description="In these blocks, counted from 0; none named: in all.")
     share: float = Field(default=1.0, ge=0, le=1, description="How far it goes; 0: attention as it is, exactly.")
+
+    @property
+    def idle(self) -> bool:
+        return self.share == 0
+
+    def at(self) -> Collection[int]:
+        return self.blocks
 
     def attend(self, site: Site, mix: Mix, heads: Heads, context: Context, visit: Visit) -> Float[Tensor, "rows heads tokens head"]:
         here = self.share > 0 and (not self.blocks or site.block in self.blocks)

@@ -32,6 +32,10 @@ class ResidualCache(Hook, kind="residual-cache"):
     first: int = Field(default=2, ge=0, description="Steps computed at a row's beginning.")
     last: int = Field(default=1, ge=0, description="Steps computed at a row's end.")
 
+    @property
+    def idle(self) -> bool:
+        return self.threshold == 0
+
     def around(self, site: Site, call: Call, x: Float[Tensor, "rows tokens width"], context: Context, visit: Visit) -> Tensor:
         who, mask, store = visit.addresses, context.mask, visit.store
         before, known = store.read("tokens", site, who, x, mask)

@@ -1,6 +1,6 @@
 """Blocks left out."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -23,6 +23,13 @@ class SkipBlocks(Hook, kind="skip-blocks"):
     systems: ClassVar[tuple[str, ...]] = ("STG (2411.18664)",)
 
     blocks: tuple[int, ...] = Field(default=(), description="The blocks, counted from 0; none: nothing is left out.")
+
+    @property
+    def idle(self) -> bool:
+        return not self.blocks
+
+    def at(self) -> Collection[int]:
+        return self.blocks
 
     def around(self, site: Site, call: Call, x: Float[Tensor, "rows tokens width"], context: Context, visit: Visit) -> Tensor:
         rows = visit.rows & (site.block in self.blocks)

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from anylatent.editing.base import Editor, encoded
 from anylatent.lazy import torch
+from anylatent.node import Stage
 from anylatent.types import Tensor
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ class GivenParts(Editor, kind="given-parts"):
     """
 
     example: ClassVar[Mapping[str, Any]] = {"given": ("label",)}
+
+    @classmethod
+    def example_for(cls, stage: Stage, variation: str = "") -> dict[str, Any]:
+        return {"given": (stage.others or (stage.stream,))[:1]}
 
     given: tuple[str, ...] = Field(default=(), description="Parts (or streams) that are kept as they are given.")
     absent: tuple[str, ...] = Field(default=(), description="Parts (or streams) that are neither given nor made.")

@@ -15,6 +15,7 @@ from anylatent.metrics.intervals import bootstrap, wilson
 from anylatent.modality import Modality
 
 if TYPE_CHECKING:
+    from anylatent.denoiser import Denoiser
     from anylatent.tokenizers.base import Tokenizer
 
 
@@ -172,6 +173,9 @@ class Conditional(Metric, kind="conditional"):
         except ValueError as error:
             yield f"{self.kind}: {error}"
         yield from self.metric.refusals(modality, tokenizer)
+
+    def unanswered(self, denoiser: "Denoiser") -> Iterator[str]:
+        yield from self.metric.unanswered(denoiser)
 
     def compute(self, evidence: Evidence) -> list[Measure]:
         """The metric's measures, named after what was given. Errors: as the metric's and `GivenParts.start`."""

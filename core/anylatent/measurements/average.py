@@ -7,6 +7,7 @@ from pydantic import Field
 
 from anylatent.measurements.base import Layout, Mixing
 from anylatent.measurements.regions import unknown_axes
+from anylatent.node import Stage
 from anylatent.spec import StreamSpec
 from anylatent.types import Bool, Float, Tensor
 
@@ -15,6 +16,10 @@ class Average(Mixing, kind="average"):
     """The mean of each group of neighbours: super-resolution is its inverse. It stands at the group's first token."""
 
     example: ClassVar[Mapping[str, Any]] = {"over": {"x": 2, "y": 2}}
+
+    @classmethod
+    def example_for(cls, stage: Stage, variation: str = "") -> dict[str, Any]:
+        return {"over": dict.fromkeys(stage.axes, 2), "stream": stage.stream}
 
     over: dict[str, int] = Field(default={}, description="Neighbours along each named axis; 0: all of it.")
     tokens: int = Field(default=2, ge=0, description="For pure sets: how many elements, in their order, are a group; 0: all.")

@@ -144,9 +144,13 @@ class Code(Spec):
         return self.call(*given)
 
     def by_row(self, x: Float[Tensor, "rows tokens width"], *rest: Any) -> Float[Tensor, " rows"]:
-        """Its number of each row. Errors: `ValueError` for anything but a number a row, which would mix the rows of a batch."""
-        found = self.call(x, *rest)
-        if not isinstance(found, torch.Tensor) or found.shape != x.shape[:1]:
-            gave = tuple(found.shape) if isinstance(found, torch.Tensor) else f"a {type(found).__name__}"
-            raise ValueError(f"a function of {len(x)} rows is to give a number a row, a tensor {tuple(x.shape[:1])}: it gave {gave}")
-        return found
+        """Its number of each row. Errors: as `number_each`."""
+        return number_each(self.call(x, *rest), len(x))
+
+
+def number_each(found: Any, rows: int) -> Float[Tensor, " rows"]:
+    """What a function of so many rows gave. Errors: `ValueError` for anything but a number a row, which would mix the rows of a batch."""
+    if not isinstance(found, torch.Tensor) or found.shape != (rows,):
+        gave = tuple(found.shape) if isinstance(found, torch.Tensor) else f"a {type(found).__name__}"
+        raise ValueError(f"a function of {rows} rows is to give a number a row, a tensor ({rows},): it gave {gave}")
+    return found

@@ -1,6 +1,6 @@
 """A blurred copy."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -8,6 +8,7 @@ from anylatent.lazy import torch
 from anylatent.measurements.base import Layout, Mixing
 from anylatent.measurements.regions import unknown_axes
 from anylatent.nn.blur import near
+from anylatent.node import Stage
 from anylatent.spec import StreamSpec
 from anylatent.types import Float, Tensor
 
@@ -19,6 +20,11 @@ class Blur(Mixing, kind="blur"):
     """
 
     orthogonal: ClassVar[bool] = False
+
+    @classmethod
+    def example_for(cls, stage: Stage, variation: str = "") -> dict[str, Any]:
+        return {"stream": stage.stream}
+
     width: float = Field(default=1.0, gt=0, description="Standard deviation of the weights, in steps of the axes.")
     axes: tuple[str, ...] = Field(default=(), description="The axes that it blurs along; empty: all.")
 

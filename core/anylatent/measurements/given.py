@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 
 from anylatent.lazy import torch
 from anylatent.measurements.base import Code, Layout, Measurement, weighed
+from anylatent.node import Stage
 from anylatent.types import Float, Tensor
 
 
@@ -17,6 +18,11 @@ class Linear(Measurement, kind="linear"):
     """
 
     example: ClassVar[Mapping[str, Any]] = {"matrix": [[1, 0, 0, 1]]}
+
+    @classmethod
+    def example_for(cls, stage: Stage, variation: str = "") -> dict[str, Any]:
+        """The sum of the channels of the first token."""
+        return {"matrix": [[1.0] * stage.width], "stream": stage.stream}
 
     matrix: tuple[tuple[float, ...], ...] = Field(description="Its rows; each has a number for every channel of every token.")
 
@@ -53,11 +59,18 @@ class Linear(Measurement, kind="linear"):
 
 
 class Function(Measurement, kind="function"):
-    """Any function of the tokens `(B, N, C)` that can be differentiated, from Python only: y = f(x0, layout)."""
+    """Any function of the tokens `(B, N, C)` that can be differentiated, from Python only: y = f(x0, layout).
+
+    One number a row, `(B,)`, is measured as `(B, 1)`. Errors: `ValueError` for what has no leading row axis.
+    """
 
     linear: ClassVar[bool] = False
     python_only: ClassVar[bool] = True
     function: Code = Field(description="f: tokens (B, N, C) and a `Layout` to (B, …), with zeros where padding is.")
 
     def apply(self, x: Float[Tensor, "rows tokens width"], layout: Layout) -> Tensor:
-        return self.function(x, layout)
+        y = self.function(x, layout)
+        if not isinstance(y, torch.Tensor) or y.dim() == 0 or len(y) != len(x):
+            gave = tuple(y.shape) if isinstance(y, torch.Tensor) else f"a {type(y).__name__}"
+            raise ValueError(f"measurement 'function' of {len(x)} rows is to give a tensor ({len(x)},) or ({len(x)}, …): it gave {gave}")
+        return y[:, None] if y.dim() == 1 else y

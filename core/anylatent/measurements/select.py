@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from anylatent.lazy import torch
 from anylatent.measurements.base import Layout, Mixing
 from anylatent.measurements.regions import Fractions, check_intervals, inside, unknown_axes
+from anylatent.node import Stage
 from anylatent.spec import StreamSpec
 from anylatent.types import Float, Tensor
 
@@ -26,6 +27,10 @@ class Select(Mixing, kind="select"):
     """
 
     example: ClassVar[Mapping[str, Any]] = {"anew": {"x": [0.5, 1]}}
+
+    @classmethod
+    def example_for(cls, stage: Stage, variation: str = "") -> dict[str, Any]:
+        return {"anew": dict.fromkeys(stage.middle(), (0.5, 1.0)), "stream": stage.stream}
 
     anew: dict[str, Fractions] = Field(
         default={}, description="Intervals of the axes, as fractions from 0 to 1; a token inside all is not known."

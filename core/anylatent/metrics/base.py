@@ -13,6 +13,7 @@ from anylatent.types import Float, Tensor
 
 if TYPE_CHECKING:
     from anylatent.denoiser import Denoiser
+    from anylatent.known import Known
     from anylatent.state import State
     from anylatent.tokenizers.base import Tokenizer
 
@@ -48,8 +49,10 @@ class Generate(Protocol):
 
     denoiser: "Denoiser"
 
-    def __call__(self, state: "State", conditions: Sequence[Mapping[str, Any]], begin: float = 1.0) -> "State":
-        """`begin` < 1: from the state's values noised to that time. Row i has the state's seed i."""
+    def __call__(
+        self, state: "State", conditions: Sequence[Mapping[str, Any]], begin: float = 1.0, known: "Known | None" = None
+    ) -> "State":
+        """`begin` < 1: from the state's values noised to that time. Row i has the state's seed i. `known`: what else is known of rows."""
         ...
 
 
@@ -74,6 +77,8 @@ class Metric(Node, family="metric"):
     """Judges samples. Refuses with `TooFewSamples` under `min_n` rather than print a meaningless number."""
 
     min_n: ClassVar[int] = 2
+    judges_samples: ClassVar[bool] = True
+    """Whether it looks at `Evidence.samples`; where no metric does, a run makes none."""
 
     def compute(self, evidence: Evidence) -> list[Measure]:
         """One or more measures. Errors: `TooFewSamples`; `ValueError` for samples that it cannot judge."""
@@ -81,6 +86,10 @@ class Metric(Node, family="metric"):
 
     def refusals(self, modality: Modality, tokenizer: "Tokenizer") -> Iterator[str]:
         """Why it cannot judge what this tokenizer's samples will be, found before anything is trained."""
+        yield from ()
+
+    def unanswered(self, denoiser: "Denoiser") -> Iterator[str]:
+        """Why a run's denoiser cannot tell what it asks of it, found before anything is trained."""
         yield from ()
 
     def require(self, count: int) -> None:

@@ -136,7 +136,7 @@ class DiTNetwork(Backbone):
     def modulate(self, levels: Float[Tensor, "rows levels"], vector: Float[Tensor, "rows width"]) -> Float[Tensor, "rows levels numbers"]:
         return self.modulation(nn.functional.silu(self.time(levels) + vector[:, None]))
 
-    def forward(
+    def tokens(
         self,
         values: Mapping[str, Tensor],
         state: State,
@@ -144,7 +144,7 @@ class DiTNetwork(Backbone):
         level: Int[Tensor, "rows tokens"] | None,
         condition: Condition,
         sites: Sites | None = None,
-    ) -> dict[str, Tensor]:
+    ) -> Float[Tensor, "rows tokens width"]:
         sites = sites or Sites()
         x, positions, mask = self._embed(values, state)
         ahead = 0
@@ -156,7 +156,7 @@ class DiTNetwork(Backbone):
             level = None if level is None else nn.functional.pad(level, (ahead, 0))
         context = Context(
             modulation, level, None if mask.all() else mask, rotary(positions, self.width // self.heads), condition.cross,
-            positions if positions.shape[-1] else None,
+            positions if positions.shape[-1] else None, ahead=ahead,
         )  # fmt: skip
 
         def trunk(x: Tensor, context: Context) -> Tensor:
@@ -166,7 +166,7 @@ class DiTNetwork(Backbone):
 
         x = sites.around(Site("trunk"), trunk, x, context)
         shift, scale = context.numbers(6 * self.width * self.depth, 2 * self.width).chunk(2, -1)
-        return self._read(modulate(x, shift, scale)[:, ahead:], state)
+        return modulate(x, shift, scale)[:, ahead:]
 
     def _embed(self, values: Mapping[str, Tensor], state: State) -> tuple[Tensor, Tensor, Bool[Tensor, "rows tokens"]]:
         tokens, positions, masks = [], [], []
@@ -181,7 +181,3 @@ class DiTNetwork(Backbone):
             masks.append(stream.mask)
         x, where = torch.cat(tokens, 1), torch.cat(positions, 1)
         return x if self.place is None else x + self.place(where), where, torch.cat(masks, 1)
-
-    def _read(self, x: Tensor, state: State) -> dict[str, Tensor]:
-        parts = x.split([state[spec.name].shape[1] for spec in self.specs], 1)
-        return {spec.name: self.readout[spec.name](part) for spec, part in zip(self.specs, parts, strict=True)}

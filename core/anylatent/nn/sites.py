@@ -1,12 +1,15 @@
 """Named places in a backbone, where hooks attach."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from anylatent.condition import TokenSet
 from anylatent.lazy import torch
 from anylatent.types import Bool, Float, Int, Tensor
+
+if TYPE_CHECKING:
+    from anylatent.nn.backbone import Backbone
 
 
 class Site(NamedTuple):
@@ -17,6 +20,23 @@ class Site(NamedTuple):
 
     part: str
     block: int = 0
+
+
+def no_blocks(whose: str, blocks: Iterable[int], depth: int) -> str | None:
+    """What to say of who names blocks that a backbone of `depth` blocks has not, or None: there they would do nothing."""
+    missing = sorted({block for block in blocks if not 0 <= block < depth})
+    if not missing:
+        return None
+    there = {0: "no blocks", 1: "block 0 alone"}.get(depth, f"blocks 0 to {depth - 1}")
+    return f"{whose} names block{'s' * (len(missing) > 1)} {', '.join(map(str, missing))}: the denoiser has {there}"
+
+
+def no_site(whose: str, site: Site, backbone: "Backbone") -> str | None:
+    """What to say of who reads a site that a backbone has not, or None."""
+    if site.part not in backbone.sites:
+        names = ", ".join(sorted(backbone.sites)) or "none"
+        return f"{whose} reads at a site '{site.part}': those that '{type(backbone).__name__}' names are {names}"
+    return no_blocks(whose, [site.block], 1 if site.part == "trunk" else backbone.depth)
 
 
 @dataclass(frozen=True)
@@ -36,12 +56,14 @@ class Context:
     """Where tokens are, in steps of all streams' axes; None for a pure set."""
     who: Int[Tensor, " rows"] | None = None
     """Which rows of the batch these are; None: all, in order."""
+    ahead: int = 0
+    """Prepended tokens of the condition, which come first."""
 
     def select(self, rows: Tensor) -> "Context":
         """The context of these rows (indices or a mask)."""
         level, mask, angles, places = (x if x is None else x[rows] for x in (self.level, self.mask, self.angles, self.positions))
         who = torch.arange(self.modulation.shape[0], device=self.modulation.device) if self.who is None else self.who
-        return Context(self.modulation[rows], level, mask, angles, self.cross and self.cross.select(rows), places, who[rows])
+        return Context(self.modulation[rows], level, mask, angles, self.cross and self.cross.select(rows), places, who[rows], self.ahead)
 
     def numbers(self, start: int, count: int) -> Tensor:
         """Columns of the modulation, a token: `(B, 1, count)`, or `(B, N, count)` if levels differ within a row."""

@@ -1,6 +1,7 @@
 """Which prior tokens belong to which clean ones."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -42,6 +43,12 @@ class Coupling(Node, family="coupling"):
     """Whether a row's prior tokens are a function of that row alone."""
     gaussian: ClassVar[bool] = False
     """Whether it needs prior tokens of which distances to the data mean something."""
+    made: ClassVar[bool] = False
+    """Whether it needs clean tokens that were made, in rows of the seeds that they were made with."""
+
+    def seldom(self, asked: Sequence[Mapping[str, Any]], batch: int) -> str | None:
+        """What a person should know if it does little in batches of rows that are asked these things, or None."""
+        return None
 
     def prior(self, meeting: Meeting) -> dict[str, Tensor]:
         """The prior tokens x1 of each stream, of the shape of its values."""
@@ -55,6 +62,10 @@ class Independent(Coupling, kind="independent"):
 
     def prior(self, meeting: Meeting) -> dict[str, Tensor]:
         return meeting.drawn(0)
+
+
+_SELDOM = 0.5
+"""The share of rows with someone to change noise with under which a person should know of it."""
 
 
 class Nearest(Coupling, kind="nearest"):
@@ -99,6 +110,18 @@ class OptimalTransport(Coupling, kind="optimal-transport"):
         "Multisample Flow Matching (2304.14772)", "OT-CFM (2302.00482)", "Immiscible Diffusion, assignment (2406.12303)",
     )  # fmt: skip
 
+    def seldom(self, asked: Sequence[Mapping[str, Any]], batch: int) -> str | None:
+        values = Counter(repr(sorted(row.items(), key=str)) for row in asked)
+        # A row finds a partner unless none of the others of its batch, which are other samples, is asked the same.
+        others = max(1, len(asked) - 1)
+        share = sum(n / len(asked) * (1 - (1 - (n - 1) / others) ** (batch - 1)) for n in values.values())
+        if share > _SELDOM:
+            return None
+        return (
+            f"coupling '{self.kind}' exchanges noise between rows that are asked the same: in a batch of {batch}, {share:.0%} of the rows "
+            f"find such another, for {len(asked):,} samples have {len(values):,} different conditions"
+        )
+
     def prior(self, meeting: Meeting) -> dict[str, Tensor]:
         drawn = meeting.drawn(0)
         order = torch.arange(len(meeting.clean), device=meeting.clean.device)
@@ -112,19 +135,17 @@ class OptimalTransport(Coupling, kind="optimal-transport"):
 class Stored(Coupling, kind="stored"):
     """The noise that each sample was made of: reflow (Liu et al. 2022, 2209.03003, algorithm 1).
 
-    From Python only: a recipe's data sets are files, which do not say what they were made of, so it is no component of recipes.
-    For a data set that a run made by a deterministic solver without guidance towards anything but the same conditions: sample
-    i of `anylatent sample RUN --seed S`, in order and unchanged, was made of the noise of seed S + i. A second training on
-    these pairs has straighter paths; use it with `UShapedTimes`.
+    For clean tokens that a denoiser made, whose row ids are the seeds they were made with: those of a recipe's `start.pairs`. A
+    second training on such pairs has straighter paths; `u-shaped` times suit it. The solver must have made the tokens out of
+    their noise alone.
     """
 
+    made: ClassVar[bool] = True
     systems: ClassVar[tuple[str, ...]] = ("Rectified flow, reflow (2209.03003)", "2-rectified flow++ (2405.20320)")
 
-    seed: int = Field(default=0, ge=0, description="The seed that the samples were made with.")
-
     def prior(self, meeting: Meeting) -> dict[str, Tensor]:
-        seeds = meeting.clean.rows + self.seed
         shapes = {name: stream.shape for name, stream in meeting.clean.streams.items()}
+        seeds = meeting.clean.rows
         return {name: meeting.prior(name, random.normal(seeds, name, -1, 0, *shapes[name][1:])) for name in meeting.made}
 
 

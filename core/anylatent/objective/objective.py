@@ -19,7 +19,7 @@ from anylatent.types import Float, Tensor
 
 if TYPE_CHECKING:
     from anylatent.condition import Condition
-    from anylatent.denoiser import Denoiser
+    from anylatent.denoiser import Denoiser, TokenNetwork
     from anylatent.state import State
 
 
@@ -135,7 +135,7 @@ class Objective(Node):
         return own.path or self.path, own.prediction or self.prediction
 
     def corrupt(
-        self, clean: "State", denoiser: "Denoiser", step: int, condition: "Condition | None" = None
+        self, clean: "State", denoiser: "TokenNetwork", step: int, condition: "Condition | None" = None
     ) -> "tuple[State, dict[str, Tensor]]":
         """The noised state and the target `(B, N, C)` of each stream."""
         specs = {spec.name: spec for spec in denoiser.specs}
@@ -179,7 +179,7 @@ class Objective(Node):
         apart = random.uniform(clean.seeds, "forcing", step, 0, 1)[:, :, None] < self.forcing
         return torch.where(apart, own, t)
 
-    def _roles(self, clean: "State", denoiser: "Denoiser", step: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def _roles(self, clean: "State", denoiser: "TokenNetwork", step: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """By stream, the rows that are given it whole, and the rows that have nothing of it; each row has one left to make."""
         from anylatent import random
 

@@ -100,7 +100,7 @@ class LogSNRTimes(TimeDensity, kind="log-snr"):
 class UShapedTimes(TimeDensity, kind="u-shaped"):
     """Both ends are seen most: p(t) ~ exp(a t) + exp(a (1 - t)) (Lee et al. 2024, 2405.20320).
 
-    Made for pairs of noise and the data made of it (`Objective(coupling=Stored(seed=...))`, from Python only), where the middle is easy.
+    Made for pairs of noise and what was made of it (the coupling `stored`), where the middle is easy.
     """
 
     systems: ClassVar[tuple[str, ...]] = ("2-rectified flow++ (2405.20320)",)

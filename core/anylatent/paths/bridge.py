@@ -1,9 +1,11 @@
 """Diffusion bridges: paths from data to the tokens of another stream."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
+from anylatent.node import Stage
 from anylatent.paths.base import GaussianPath, Path, Prediction, as_gaussian
 from anylatent.paths.ratio import Brownian
 from anylatent.spec import StreamSpec
@@ -31,10 +33,23 @@ class Bridge(GaussianPath, kind="bridge"):
         "DDBM (2309.16948)", "I2SB (2302.05872)", "BDBM, Bidirectional Diffusion Bridge Models (2502.09655)", "DBIM (2405.15885)",
     )  # fmt: skip
 
+    example: ClassVar[Mapping[str, Any]] = {"source": "drawing"}
+
     reference: Path = Field(
         default=Brownian(), description="The path that is pinned at both ends; a Gaussian one with signal left at t = 1."
     )
-    source: str = Field(default="", description="The stream that it begins from, token by token. Empty: none, an ordinary path.")
+    source: str = Field(min_length=1, description="The stream that it begins from, token by token.")
+
+    @classmethod
+    def example_for(cls, stage: Stage, variation: str = "") -> dict[str, Any]:
+        return {"source": (stage.others or (stage.stream,))[-1]}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _between_two(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and not value.get("source"):
+            raise ValueError("path 'bridge' goes between two streams: name the other one as `source`")
+        return value
 
     @model_validator(mode="after")
     def _suits(self) -> "Bridge":

@@ -8,23 +8,30 @@ import torch
 from anylatent.denoiser import Denoiser
 from anylatent.hooks.base import HookedSites, Store, Visit
 from anylatent.hooks.tap import Tap
-from anylatent.nn.sites import Site
+from anylatent.nn.sites import no_site
 from anylatent.state import State, Tally
 from anylatent.types import Bool, Float, Int, Tensor
 
 
 @torch.no_grad()
 def token_features(
-    denoiser: Denoiser, state: State, asked: Sequence[Mapping[str, Any]], block: int, time: float = 0.2, draw: int = 0
+    denoiser: Denoiser,
+    state: State,
+    asked: Sequence[Mapping[str, Any]],
+    block: int,
+    time: float = 0.2,
+    draw: int = 0,
+    part: str = "block",
 ) -> Float[Tensor, "rows tokens width"]:
-    """What the tokens of all streams are after a block, when the clean tokens are noised to `time` (Tang et al. 2023, 2306.03881).
+    """What the tokens of all streams are at a site, when the clean tokens are noised to `time` (Tang et al. 2023, 2306.03881).
 
-    Rows are noised by their seeds. Prepended condition tokens are left out, padding is 0. Errors: `ValueError` if the backbone
-    does not name its blocks, or has no such block.
+    `part`, of those that the backbone names: the tokens after a `block` or the whole `trunk` (block 0), what `attention`,
+    `cross` or `mlp` add to them, or what each head's mixing makes of the values, heads side by side (`attend`). Rows are noised by
+    their seeds. Prepended condition tokens are left out, padding is 0. Errors: `ValueError` if there is no such site.
     """
-    depth = getattr(denoiser.backbone, "depth", 0)
-    if "block" not in denoiser.backbone.sites or block >= depth:
-        raise ValueError(f"there is no block {block} to read: the backbone '{type(denoiser.backbone).__name__}' names {depth}")
+    tap = Tap(block=block, part=part)
+    if problem := no_site("hook 'tap'", tap.site, denoiser.backbone):
+        raise ValueError(problem)
     noised = state
     for spec in denoiser.specs:
         stream, path = state[spec.name], denoiser.path(spec.name)
@@ -34,17 +41,18 @@ def token_features(
         t = torch.full_like(stream.time, time)
         x1 = path.prior(spec, state.noise(spec.name, 0, draw, "features"), stream.mask)
         noised = noised.with_values({spec.name: path.corrupt(stream.values, x1, t[..., None])}).with_time({spec.name: t})
-    store, tap, rows = Store(), Tap(block=block), len(state)
+    store, rows = Store(), len(state)
     who = [(row, "features") for row in range(rows)]
     zeros = torch.zeros(rows, dtype=torch.long, device=state.device)
     visit = Visit(who, zeros == 0, zeros, zeros + 1, torch.full((rows,), time, device=state.device), store, Tally())
     denoiser(noised, denoiser.conditions(asked, state.device), HookedSites([(tap, visit)]))
     mask = torch.cat([state[spec.name].mask for spec in denoiser.specs], 1)
-    out = torch.zeros(*mask.shape, denoiser.backbone.width, device=state.device)
-    for row in range(rows):
-        item = store.item("tap", Site("block", block), who[row])
-        assert item is not None, "a store this size keeps one batch"
-        out[row, mask[row]] = item[-int(mask[row].sum()) :]
+    items = [store.item("tap", tap.site, address) for address in who]
+    kept = [item for item in items if item is not None]
+    assert len(kept) == rows, "a store this size keeps one batch"
+    out = torch.zeros(*mask.shape, kept[0].shape[1], device=state.device)
+    for row, item in enumerate(kept):
+        out[row, mask[row]] = item[-int(mask[row].sum()) :].to(out.dtype)
     return out
 
 

@@ -24,6 +24,15 @@ class Schedule(Node, family="schedule"):
         """Whether its times may go up again: tokens are then noised anew, and there are more than `n` steps."""
         return False
 
+    @property
+    def own_times(self) -> bool:
+        """Whether rows, or their tokens, may have times of their own (`token_times`): no other schedule can then go by its `times`."""
+        return type(self).token_times is not Schedule.token_times
+
+    def apart(self, spec: StreamSpec) -> bool:
+        """Whether tokens of one row of this stream may be at different times, which only training with `forcing` shows."""
+        return False
+
     def refuses(self, spec: StreamSpec) -> str | None:
         """Why it cannot move tokens of this kind, or None."""
         return None
@@ -39,6 +48,12 @@ class Schedule(Node, family="schedule"):
         padded with 0.
         """
         return None
+
+
+def shared(kind: str, of: Schedule) -> None:
+    """Errors: `ValueError` if the schedule `of`, inside of one of that kind, has times that rows or tokens do not share."""
+    if of.own_times:
+        raise ValueError(f"schedule '{kind}' goes by times that all tokens share, given '{of.kind}', which gives them their own")
 
 
 def ramp(n: int) -> Float[Tensor, " times"]:

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from anylatent.lazy import torch
 from anylatent.node import Spec
 from anylatent.paths.base import Path
-from anylatent.schedules.base import Schedule
+from anylatent.schedules.base import Schedule, shared
 from anylatent.schedules.spaced import Uniform
 from anylatent.types import Float, Tensor
 
@@ -48,6 +48,7 @@ class Rising(Schedule):
     def _falls(self) -> "Rising":
         if self.of.rises:
             raise ValueError(f"schedule '{self.kind}' goes up from a schedule that falls, given '{self.of.kind}', which rises itself")
+        shared(self.kind, self.of)
         return self
 
 
@@ -59,6 +60,7 @@ class Restart(Rising, kind="restart"):
     """
 
     neutral: ClassVar[Mapping[str, Any] | None] = {"intervals": []}
+    costs: ClassVar[Mapping[str, str]] = {"network_calls": "again"}
     systems: ClassVar[tuple[str, ...]] = ("Restart sampling (2306.14878)",)
 
     intervals: tuple[Rise, ...] = Field(default=(Rise(),), description="Where to go up, and how often.")
@@ -82,6 +84,7 @@ class Resample(Rising, kind="resample"):
     """
 
     neutral: ClassVar[Mapping[str, Any] | None] = {"repeats": 1}
+    costs: ClassVar[Mapping[str, str]] = {"network_calls": "again"}
     systems: ClassVar[tuple[str, ...]] = ("RePaint (2201.09865)",)
 
     jump: int = Field(default=2, ge=1, description="Steps that are undone at once (j in the paper, of 250 steps: 10).")

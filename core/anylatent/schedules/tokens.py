@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from anylatent.lazy import torch
 from anylatent.paths.base import Path
-from anylatent.schedules.base import Schedule, shifted
+from anylatent.schedules.base import Schedule, shared, shifted
 from anylatent.schedules.spaced import Uniform
 from anylatent.spec import StreamSpec, missing_axes
 from anylatent.state import from_first
@@ -29,6 +29,11 @@ class ByLength(Schedule, kind="by-length"):
     of: Schedule = Field(default=Uniform(), description="The schedule for `tokens` tokens.")
     tokens: int = Field(default=64, ge=1, description="The usual number of tokens n: that of training.")
 
+    @model_validator(mode="after")
+    def _shared(self) -> "ByLength":
+        shared(self.kind, self.of)
+        return self
+
     @property
     def rises(self) -> bool:
         return self.of.rises
@@ -49,11 +54,16 @@ class Pyramid(Schedule, kind="pyramid"):
 
     Diffusion forcing's pyramid (Chen et al. 2024, 2407.01392) and, with a `lag` of all steps, block by block
     (autoregression). Needs training with `forcing`, where tokens have times of their own. `lag` 0: all at once. Streams
-    without axes move whole.
+    without axes move whole. Samples are as long as they were asked to be before the first step: they do not go on without end.
     """
 
     neutral: ClassVar[Mapping[str, Any] | None] = {"lag": 0}
-    systems: ClassVar[tuple[str, ...]] = ("Diffusion Forcing (2407.01392)", "Rolling Diffusion (2402.09470)", "FIFO-Diffusion (2405.11473)")
+    costs: ClassVar[Mapping[str, str]] = {"network_calls": "lag * (blocks - 1)"}
+    systems: ClassVar[tuple[str, ...]] = (
+        "Diffusion Forcing (2407.01392)",
+        "Rolling Diffusion, of a length fixed before (2402.09470)",
+        "FIFO-Diffusion, its diagonal, of a length fixed before (2405.11473)",
+    )
 
     of: Schedule = Field(default=Uniform(), description="The times of each block.")
     axis: str = Field(default="", description="The axis, by name. Empty: the stream's first.")
@@ -64,7 +74,15 @@ class Pyramid(Schedule, kind="pyramid"):
     def _falls(self) -> "Pyramid":
         if self.of.rises:
             raise ValueError(f"schedule 'pyramid' delays a schedule that falls, given '{self.of.kind}', which rises")
+        shared(self.kind, self.of)
         return self
+
+    @property
+    def own_times(self) -> bool:
+        return self.lag > 0
+
+    def apart(self, spec: StreamSpec) -> bool:
+        return self.own_times and bool(spec.axes)
 
     def refuses(self, spec: StreamSpec) -> str | None:
         return missing_axes(f"schedule '{self.kind}'", [self.axis], [spec]) if self.axis and spec.axes else None

@@ -1,5 +1,6 @@
 """Runge-Kutta with error control: rows choose their own step sizes."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -23,6 +24,7 @@ class Adaptive(Solver, kind="adaptive"):
     """
 
     calls: ClassVar[int] = 0
+    costs: ClassVar[Mapping[str, str]] = {"network_calls": "needed"}
 
     tableau: Literal["bogacki-shampine", "dormand-prince"] = Field(default="bogacki-shampine", description="Orders 3(2) and 5(4).")
     tolerance: float = Field(default=0.01, gt=0, description="Error allowed a sub-step, absolute and relative.")

@@ -5,15 +5,17 @@ that prediction. So the one engine can answer many streams, rows and solvers wit
 conditions are no business of a solver.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
 from pydantic import Field
 
+from anylatent.energies import Energy
 from anylatent.lazy import torch
 from anylatent.node import Node
 from anylatent.paths.base import GaussianPath, Path, as_gaussian, not_gaussian
+from anylatent.spec import StreamSpec
 from anylatent.types import Bool, Float, Tensor
 
 Memory = dict[str, Tensor]
@@ -48,12 +50,26 @@ def uncounted(kind: str, name: str, amounts: Float[Tensor, " rows"]) -> None:
     """A `Count` of a step that nobody asks about."""
 
 
+class Judge(Protocol):
+    """The energy of clean tokens that were predicted for the stream: given ones in their place, padding left out.
+
+    Where decoded samples are judged, all streams are decoded: the others as they were predicted in the same answer. `rows`: a mask of
+    those to judge; the others' energy is infinite.
+    """
+
+    def __call__(self, energy: Energy, x: Float[Tensor, "rows tokens width"], rows: Bool[Tensor, " rows"]) -> Float[Tensor, " rows"]: ...
+
+
+def _no_judge(energy: Energy, x: Tensor, rows: Tensor) -> Tensor:
+    raise LookupError(f"energy '{energy.kind}' was asked for of a `Move` made by hand without `judge`")
+
+
 @dataclass(frozen=True)
 class Move:
     """One step of B rows: from `t` to `s` (they broadcast against `(B, N, C)`).
 
     `table` `(B, #N, K)` holds this step's numbers from `Solver.table`. Calls of the network are counted by the engine; `count` is for
-    what a solver decides row by row, or leaves undone.
+    what a solver decides row by row, or leaves undone; `judge` is for those that choose.
     """
 
     path: Path
@@ -62,6 +78,7 @@ class Move:
     table: Float[Tensor, "rows #tokens numbers"]
     noise: Noise
     count: Count = uncounted
+    judge: Judge = _no_judge
 
 
 Steps = Generator[Query, Tensor, tuple[Tensor, Memory]]
@@ -79,6 +96,7 @@ class Solver(Node, family="solver"):
 
     A law measures it. It may be a class variable, a field or a property; 0: a bias stays.
     """
+    costs: ClassVar[Mapping[str, str]] = {"network_calls": "calls - 1"}
     stochastic: ClassVar[bool] = False
     calls: ClassVar[int] = 1
     """Predictions asked for in a full step, at most; 0: no fixed number."""
@@ -90,9 +108,27 @@ class Solver(Node, family="solver"):
         """The order of convergence where rows begin at a finite noise level without a past: of multistep solvers, less than `order`."""
         return self.order
 
+    def renews(self, path: Path) -> bool:
+        """Whether the noise of its steps is the path's own: as much as is new in a step of the reverse process (Ho et al. 2020,
+        2006.11239, eq. 7), for what follows densities by it."""
+        return False
+
     def supports(self, path: Path) -> str | None:
         """Why it cannot run on this path, or None."""
         return not_gaussian(path, f"solver '{self.kind}' moves along")
+
+    def refuses(self, spec: StreamSpec) -> str | None:
+        """Why it cannot move such a stream, or None."""
+        return None
+
+    def refuses_times(self, times: Float[Tensor, " times"]) -> str | None:
+        """Why it cannot go through these times of a whole request, or None."""
+        return None
+
+    @property
+    def energies(self) -> tuple[Energy, ...]:
+        """What it goes by, if it chooses."""
+        return ()
 
     def end(self, path: Path) -> float:
         """The time at which it stops: 0, but for a solver that cannot go all the way."""
@@ -225,8 +261,22 @@ class Around(Solver):
     def way_back(self) -> WayBack:
         return self.solver.way_back if self.idle else "none"
 
+    def renews(self, path: Path) -> bool:
+        """Other noise, or chosen noise, is not the path's own."""
+        return self.idle and self.solver.renews(path)
+
     def supports(self, path: Path) -> str | None:
         return self.solver.supports(path)
+
+    def refuses(self, spec: StreamSpec) -> str | None:
+        return self.solver.refuses(spec)
+
+    def refuses_times(self, times: Float[Tensor, " times"]) -> str | None:
+        return self.solver.refuses_times(times)
+
+    @property
+    def energies(self) -> tuple[Energy, ...]:
+        return self.solver.energies
 
     def end(self, path: Path) -> float:
         return self.solver.end(path)

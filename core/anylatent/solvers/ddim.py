@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from anylatent.paths.base import GaussianPath
+from anylatent.paths.base import GaussianPath, Path
 from anylatent.solvers.base import Multistep, OneStep
 from anylatent.types import Float, Tensor
 
@@ -36,6 +36,9 @@ class Ancestral(Multistep, kind="ancestral"):
     systems: ClassVar[tuple[str, ...]] = ("DDPM (2006.11239)",)
 
     eta: float = Field(default=1.0, ge=0, le=1, description="How much noise is new: 0 is DDIM, 1 is DDPM.")
+
+    def renews(self, path: Path) -> bool:
+        return self.eta == 1
 
     def coefficients(self, path: GaussianPath, times: Float[Tensor, "times *tokens"]) -> list[Tensor]:
         return _implicit(path, times, self.eta)

@@ -5,7 +5,8 @@ from typing import ClassVar
 from pydantic import Field
 
 from anylatent.paths.base import Path
-from anylatent.paths.discrete import DiscretePath, Masked
+from anylatent.paths.discrete import DiscretePath
+from anylatent.paths.vocabulary import Masked
 from anylatent.solvers.base import Memory, Move, Query, Solver, Steps
 from anylatent.types import Float, Tensor
 

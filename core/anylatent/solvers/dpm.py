@@ -1,5 +1,6 @@
 """DPM-Solver and DPM-Solver++ that ask several times a step: exponential Runge-Kutta methods."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -21,6 +22,8 @@ class DPMSolver(Solver, kind="dpm-solver"):
     """
 
     systems: ClassVar[tuple[str, ...]] = ("DPM-Solver (2206.00927)", "DPM-Solver++ (2211.01095)")
+
+    costs: ClassVar[Mapping[str, str]] = {"network_calls": "order - 1"}
 
     order: int = Field(default=2, ge=1, le=3, description="Order, and calls a step.")
     parameter: Literal["data", "noise"] = Field(default="noise", description="noise: DPM-Solver; data: DPM-Solver++ (singlestep).")

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from anylatent.lazy import torch
-from anylatent.paths.base import GaussianPath
+from anylatent.paths.base import GaussianPath, Path
 from anylatent.solvers.base import Multistep, Parameter, meaning
 from anylatent.solvers.integrals import spread, weights
 from anylatent.types import Float, Tensor
@@ -39,16 +39,23 @@ def log_snr(path: GaussianPath, times: Tensor) -> Tensor:
     return torch.where(lam.abs() < 20, lam, lam.sign() * torch.inf)
 
 
+_NOTHING = 1e-9
+"""The signal-to-noise ratio below which a step begins from noise alone: that of paths which end in it, but for rounding."""
+
+
 def linear(path: GaussianPath, times: Tensor, level: NoiseLevel = ODE) -> tuple[Tensor, Tensor, Tensor]:
     """a, b, c of the exact move if the prediction stayed constant: x_s = a x_t + b d + c z.
 
     Written so that alpha_t = 0 and sigma_s = 0 are exact. b = alpha_s - alpha_t a and c^2 = sigma_s^2 - (sigma_t a)^2: with them any `a`
-    keeps the marginals.
+    keeps the marginals. Where all is noise it is kept: an SDE would draw all of it anew, which is the same distribution,
+    but the sample would no longer be the one that the prior's noise says, nor that of the ODE as new noise goes to 0.
     """
     alpha, sigma = path.alpha(times), path.sigma(times)
     beyond, _ = level(sigma.log() - alpha.log())
-    a = (sigma.log() + beyond).diff(dim=0).exp()
-    return a, alpha[1:] - alpha[:-1] * a, sigma[1:] * torch.expm1(2 * beyond.diff(dim=0)).neg().clamp(min=0).sqrt()
+    kept = (alpha[:-1] < _NOTHING * sigma[:-1]) & (sigma[1:] > 0)
+    beyond_step = beyond.diff(dim=0).masked_fill(kept, 0.0)
+    a = (sigma.log().diff(dim=0) + beyond_step).exp()
+    return a, alpha[1:] - alpha[:-1] * a, sigma[1:] * torch.expm1(2 * beyond_step).neg().clamp(min=0).sqrt()
 
 
 def integrand(
@@ -148,8 +155,9 @@ class DEIS(Multistep, kind="deis"):
 class SDEDPMpp(Multistep, kind="sde-dpm++"):
     """SDE-DPM-Solver++: the reverse SDE, its linear part and its noise exact (Lu et al. 2022, 2211.01095, eq. 19 and app. A).
 
-    At order 1 and `eta` 1 it is `ancestral`. `eta` 0 is the multistep DPM-Solver++ of that order. There is no third order:
-    with noise between the predictions a parabola through three of them gains nothing.
+    At order 1 and `eta` 1 it is `ancestral`, but for a first step from pure noise, which keeps it. `eta` 0 is the multistep
+    DPM-Solver++ of that order. There is no third order: with noise between the predictions a parabola through three of them
+    gains nothing.
     """
 
     stochastic: ClassVar[bool] = True
@@ -157,6 +165,9 @@ class SDEDPMpp(Multistep, kind="sde-dpm++"):
 
     order: int = Field(default=2, ge=1, le=2, description="Predictions that the polynomial goes through.")
     eta: float = Field(default=1.0, ge=0, description="How much noise is new: 0 is the ODE, 1 the reverse SDE.")
+
+    def renews(self, path: Path) -> bool:
+        return self.eta == 1
 
     @property
     def history(self) -> int:

@@ -23,6 +23,8 @@ class Langevin(Around, kind="langevin"):
     neutral: ClassVar[Mapping[str, Any] | None] = {"steps": 0}
     systems: ClassVar[tuple[str, ...]] = ("Score SDE predictor-corrector (2011.13456)",)
 
+    costs: ClassVar[Mapping[str, str]] = {"network_calls": "solver + steps"}
+
     solver: Solver = Field(default=DDIM(), description="What moves from time to time.")
     steps: int = Field(default=1, ge=0, description="Langevin steps, and calls, after each of its steps.")
     signal_to_noise: float = Field(default=0.16, gt=0, le=1, description="r: how large they are.")

@@ -5,7 +5,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from anylatent.lazy import torch
-from anylatent.paths.base import GaussianPath
+from anylatent.paths.base import GaussianPath, Path
 from anylatent.solvers.base import Multistep
 from anylatent.types import Float, Tensor
 
@@ -21,6 +21,10 @@ class SDEEuler(Multistep, kind="sde-euler"):
     stochastic: ClassVar[bool] = True
 
     churn: float = Field(default=1.0, ge=0, description="How much noise is added and removed; 0: Euler on the ODE.")
+
+    def renews(self, path: Path) -> bool:
+        """Where alpha stays 1 alone: elsewhere the reverse process adds -2 sigma^2 alpha' / alpha more."""
+        return self.churn == 1 and isinstance(path, GaussianPath) and not path.alpha_dot(torch.tensor([0.25, 0.5, 0.75])).any()
 
     def coefficients(self, path: GaussianPath, times: Float[Tensor, "times *tokens"]) -> list[Tensor]:
         t, h = times[:-1], times.diff(dim=0)

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from anylatent.lazy import torch
 from anylatent.paths.base import Path
-from anylatent.paths.discrete import Masked
+from anylatent.paths.vocabulary import Masked
 from anylatent.solvers.base import Memory, Move, Query, Steps
 from anylatent.solvers.discrete import DiscreteSolver
 from anylatent.types import Float, Tensor

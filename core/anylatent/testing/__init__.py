@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from anylatent.testing.datasets import DatasetCase, DatasetContract
     from anylatent.testing.discrete import DiscretePathContract, DiscreteSolverContract
     from anylatent.testing.editors import EditingCase, EditingContract, EditorCase, EditorContract
+    from anylatent.testing.energies import EnergyCase, EnergyContract, SampleEnergyCase, SampleEnergyContract
     from anylatent.testing.guidance import GuidanceContract, GuidedTransformer, here_at
     from anylatent.testing.hooks import HookContract
     from anylatent.testing.measurements import MeasurementCase, MeasurementContract
@@ -51,6 +52,8 @@ __all__ = [
     "EditingContract",
     "EditorCase",
     "EditorContract",
+    "EnergyCase",
+    "EnergyContract",
     "GuidanceContract",
     "GuidedTransformer",
     "HookContract",
@@ -65,6 +68,8 @@ __all__ = [
     "ModalityContract",
     "PathContract",
     "Posterior",
+    "SampleEnergyCase",
+    "SampleEnergyContract",
     "ScheduleContract",
     "SolverContract",
     "TimeDensityContract",
@@ -82,6 +87,7 @@ __all__ = [
 
 _ROOMS = {
     "editors": ("EditingCase", "EditingContract", "EditorCase", "EditorContract"),
+    "energies": ("EnergyCase", "EnergyContract", "SampleEnergyCase", "SampleEnergyContract"),
     "measurements": ("MeasurementCase", "MeasurementContract"),
     "corrections": ("CorrectionCase", "CorrectionContract", "Posterior", "exact_prediction", "posterior"),
     "discrete": ("DiscretePathContract", "DiscreteSolverContract"),

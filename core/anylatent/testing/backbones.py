@@ -1,5 +1,6 @@
 """What every backbone must hold to."""
 
+import copy
 from dataclasses import dataclass, replace
 
 import pytest
@@ -158,6 +159,19 @@ class BackboneContract:
         assert (changed[name][0, 2:] - out[name][0, 2:]).abs().max() > 1e-5
         torch.testing.assert_close(changed[name][1], out[name][1], atol=2e-5, rtol=1e-4)
 
+    def test_predictions_are_read_off_its_tokens(self, case: BackboneCase, denoiser: Denoiser) -> None:
+        """Tokens of all streams in the order of the specs, without prepended ones; who takes them alone needs no readout."""
+        state = random_state(case.specs, [6, 3, 5])
+        condition = denoiser.conditions(self._asked(3))
+        shown, backbone = denoiser.shown(state, condition), denoiser.backbone
+        tokens = backbone.tokens(*shown, condition)
+        assert tokens.shape == (3, 6 * len(case.specs), backbone.width)
+        for index, (name, values) in enumerate(denoiser.predict(state, condition).items()):
+            assert torch.equal(backbone.readout[name](tokens[:, 6 * index : 6 * index + 6]), values)
+        bare = copy.deepcopy(backbone)
+        bare.readout = torch.nn.ModuleDict()
+        assert torch.equal(bare.tokens(*shown, condition), tokens)
+
     def test_modulations_made_once_are_those_made_each_time(self, case: BackboneCase, denoiser: Denoiser) -> None:
         from anylatent.denoiser import ModulationCache
 
@@ -176,15 +190,18 @@ class BackboneContract:
     def test_named_sites_are_run_and_harmless(self, case: BackboneCase, denoiser: Denoiser) -> None:
         """Every part in `sites` is met; running rows apart at any of them changes nothing."""
         met: set[str] = set()
+        blocks: set[int] = set()
 
         class Apart(Sites):
             def around(self, site: Site, call: Call, x: Float[Tensor, "rows tokens width"], context: Context) -> Tensor:
                 met.add(site.part)
+                blocks.update({site.block} if site.part != "trunk" else set())
                 rows = [torch.arange(len(x)) == i for i in range(len(x))]
                 return torch.cat([call(x[row], context.select(row)) for row in rows])
 
             def attend(self, site: Site, mix: Mix, heads: Heads, context: Context) -> Tensor:
                 met.add(site.part)
+                blocks.add(site.block)
                 rows = [torch.arange(len(heads.q)) == i for i in range(len(heads.q))]
                 return torch.cat([mix(Heads(*(part[row] for part in heads)), context.select(row)) for row in rows])
 
@@ -192,5 +209,6 @@ class BackboneContract:
         condition = denoiser.conditions(self._asked(3))
         plain, apart = denoiser(state, condition), denoiser(state, condition, Apart())
         assert met == denoiser.backbone.sites
+        assert blocks == set(range(denoiser.backbone.depth)), "`depth` says how many blocks sites tell apart"
         for name, values in plain.items():
             torch.testing.assert_close(apart[name], values, atol=2e-5, rtol=1e-4)

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from anylatent.corrections.base import Correction
-from anylatent.engine import Request, sample
+from anylatent.engine import Engine, Request
 from anylatent.known import Known
 from anylatent.measurements.base import Layout, Measurement
 from anylatent.paths.rectified import Rectified
+from anylatent.perception.token_classifier import TokenClassifier
 from anylatent.sampling import Sampling
 from anylatent.state import State
 from anylatent.testing.guidance import here_at
@@ -83,6 +84,8 @@ class CorrectionCase:
     neutral: Correction | str
     """The same kind with the setting that changes nothing; or why there is none."""
     measured: Mapping[str, Tensor] = field(default_factory=dict)
+    classifiers: Mapping[str, TokenClassifier] = field(default_factory=dict)
+    """What it asks, by condition: of streams such as the oracle's. The 4 rows are asked the classes 0, 1, none and 1."""
 
 
 class CorrectionContract:
@@ -110,7 +113,11 @@ class CorrectionContract:
         conditions = oracle.conditions.null(len(seeds))
         measured = {"tokens": {name: values[seeds] for name, values in case.measured.items()}}
         sampling = Sampling(steps=6, corrections=corrections)
-        return sample(oracle, Request(oracle.layout(seeds), conditions, sampling, known=Known(measured=measured)))[0]
+        classes = {name: torch.tensor([0, 1, -1, 1])[seeds] for name in case.classifiers}
+        request = Request(oracle.layout(seeds), conditions, sampling, known=Known(measured=measured), classes=classes)
+        engine = Engine(oracle, classifiers=case.classifiers)
+        engine.add(request)
+        return State.cat([done.state for done in sorted(engine.stream(), key=lambda done: done.row)])
 
     def _neutral(self, case: CorrectionCase) -> Correction:
         if isinstance(case.neutral, str):

@@ -17,6 +17,7 @@ from anylatent.moment import Here, Moment
 from anylatent.paths.base import Path
 from anylatent.paths.rectified import Rectified
 from anylatent.sampling import Sampling
+from anylatent.solvers.ddim import Ancestral
 from anylatent.spec import AxisSpec, StreamSpec
 from anylatent.state import State, Stream
 from anylatent.testing.backbones import shaken
@@ -115,7 +116,7 @@ class GuidanceContract:
             state = state.with_values({"tokens": values}).with_kept("tokens", given)
         main = named(denoiser.conditions)
         beside = {name: named(other.conditions) for name, other in others.items()}
-        sampling = Sampling(steps=steps, guidance=guidance)
+        sampling = Sampling(steps=steps, solver=Ancestral(), guidance=guidance)  # densities are followed by its noise
         return Request(state, main.pop("asked"), sampling, main.pop("null"), variants=main, beside=beside)
 
     def _run(self, denoiser: Any, others: Mapping[str, Any], requests: Sequence[Request]) -> list[Finished]:

@@ -42,7 +42,7 @@ class Opaque(Backbone):
     def modulate(self, levels: Float[Tensor, "rows levels"], vector: Float[Tensor, "rows width"]) -> Float[Tensor, "rows levels numbers"]:
         return levels[..., None][..., :0]
 
-    def forward(
+    def tokens(
         self,
         values: Mapping[str, Tensor],
         state: State,
@@ -50,7 +50,7 @@ class Opaque(Backbone):
         level: Int[Tensor, "rows tokens"] | None,
         condition: Condition,
         sites: Sites | None = None,
-    ) -> dict[str, Tensor]:
+    ) -> Float[Tensor, "rows tokens width"]:
         raise NotImplementedError("an oracle predicts without a backbone")
 
 

@@ -7,12 +7,15 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from anylatent.energies import Energy
 from anylatent.engine import Engine, Request, sample
 from anylatent.paths.base import GaussianPath
-from anylatent.paths.discrete import Masked
+from anylatent.paths.vocabulary import Masked
 from anylatent.sampling import Sampling
 from anylatent.schedules import Rho, Schedule, Uniform
-from anylatent.solvers.base import Memory, Move, Noise, Solver, Steps
+from anylatent.solvers.base import Memory, Move, Noise, Solver, Steps, uncounted
+from anylatent.spec import StreamSpec
+from anylatent.state import State, Stream
 from anylatent.testing.oracles import MixtureOracle
 from anylatent.types import Float, Tensor
 
@@ -47,7 +50,15 @@ def moves(solver: Solver, path: GaussianPath, times: Tensor, x: Tensor, noise: C
 
         return own
 
-    return [Move(path, at[i], at[i + 1], numbers.expand(rows, *numbers.shape), drawn(i)) for i, numbers in enumerate(table)]
+    return [
+        Move(path, at[i], at[i + 1], numbers.expand(rows, *numbers.shape), drawn(i), uncounted, judged) for i, numbers in enumerate(table)
+    ]
+
+
+def judged(energy: Energy, x: Tensor, rows: Tensor) -> Tensor:
+    """The energy of predicted tokens that are all there is."""
+    found = energy.of_state(State.of({"tokens": Stream.of(x)}), [StreamSpec(name="tokens", width=x.shape[2])])
+    return found.where(rows, torch.inf)
 
 
 def walk(

@@ -233,6 +233,31 @@ class TokenizerContract:
         drawn, seeds = (None,) * len(tokenizer.size_axes), torch.arange(9)
         assert not (apart := _apart(tokenizer.layout(seeds, size=drawn), tokenizer.layout(seeds), 0.0)), apart
 
+    def test_beginnings_decode_by_themselves(self, case: TokenizerCase, tokenizer: Tokenizer) -> None:
+        """Half of a row's tokens along each of `local_axes`: what they decode to is what the whole sample begins with."""
+        sizes = {(axis.name, axis.unit) for axis in tokenizer.size_axes}
+        assert {(axis.name, axis.unit) for axis in tokenizer.local_axes} <= sizes
+        whole = tokenizer.encode([max(case.samples, key=tokenizer.count)])
+        nothing = whole.map(lambda stream: replace(stream, mask=torch.zeros_like(stream.mask)))
+        assert tokenizer.beginning(nothing, whole) is None
+        (sample,) = tokenizer.decode(whole)
+        for axis in tokenizer.local_axes:
+            index = {spec.name: i for spec in tokenizer.specs for i, own in enumerate(spec.axes) if own.name == axis.name}
+            made_ones = {name: i for name, i in index.items() if not _given(tokenizer, name)}
+            places = torch.cat([whole[name].positions[..., i].flatten() for name, i in made_ones.items()]).unique()
+            middle = float(places[len(places) // 2])
+            masks = {name: whole[name].positions[..., i] < middle for name, i in index.items()}
+            some = replace(whole, streams={name: replace(x, mask=masks.get(name, x.mask)) for name, x in whole.streams.items()})
+            beginning = tokenizer.beginning(some, whole)
+            if len(places) == 1:
+                assert beginning is None
+                continue
+            assert beginning is not None
+            assert _tokens(beginning)[0] == sum(int(stream.mask.sum()) for stream in some.streams.values())
+            (made,) = tokenizer.decode(beginning)
+            assert not (apart := difference(made, _start(sample, made), TOGETHER)), apart
+            assert difference(made, sample, TOGETHER), "it is all of the sample"
+
     # --- identity ---------------------------------------------------------------------------------------------
 
     def test_saved_is_loaded(self, case: TokenizerCase, tokenizer: Tokenizer, tmp_path: Path) -> None:
@@ -299,6 +324,18 @@ class TokenizerContract:
 def samples_of(tokenizer: Tokenizer, state: State) -> list[Any]:
     """The decoded samples, each on its own: not views of one batch."""
     return copy.deepcopy(tokenizer.decode(state))
+
+
+def _given(tokenizer: Tokenizer, name: str) -> bool:
+    return next(spec for spec in tokenizer.specs if spec.name == name).given
+
+
+def _start(whole: Any, like: Any) -> Any:
+    """As much of a sample's arrays, from their beginnings, as another has."""
+    if isinstance(whole, torch.Tensor):
+        return whole[tuple(slice(size) for size in like.shape)]
+    arrays = {name: value for name, value in vars(whole).items() if isinstance(value, torch.Tensor)}
+    return replace(whole, **{name: _start(value, getattr(like, name)) for name, value in arrays.items()})
 
 
 def _tokens(state: State) -> list[int]:

@@ -74,6 +74,31 @@ class Tokenizer(nn.Module, ABC):
         """
         return ()
 
+    @property
+    def local_axes(self) -> tuple[AxisSpec, ...]:
+        """Those of `size_axes` along which the first tokens decode to the sample's beginning, whatever follows (to rounding)."""
+        return ()
+
+    def beginning(self, settled: State, whole: State) -> State | None:
+        """Of one row's tokens those that decode to the sample's beginning: all up to some place along an axis of `local_axes`.
+
+        `settled`: the row with some of its tokens; `whole`: with all. The first axis counts that has any; streams without it must be
+        there whole. None: there is no beginning.
+        """
+        missing = {name: stream.mask & ~settled[name].padded(stream.shape[1]).mask for name, stream in whole.streams.items()}
+        for axis in self.local_axes:
+            found = {spec.name: [(own.name, own.unit) for own in spec.axes] for spec in self.specs}
+            along = {name: own.index((axis.name, axis.unit)) for name, own in found.items() if (axis.name, axis.unit) in own}
+            places = {name: whole[name].positions[..., index] for name, index in along.items()}
+            if any(bool(each.any()) for name, each in missing.items() if name not in places):
+                continue
+            end = min(float(place.masked_fill(~missing[name], torch.inf).min()) for name, place in places.items())
+            masks = {name: stream.mask & (places[name] < end if name in places else True) for name, stream in whole.streams.items()}
+            if all(bool(masks[name].any()) for name in places):
+                streams = {name: settled[name].padded(mask.shape[1]).map(lambda x, m=mask[0]: x[:, m]) for name, mask in masks.items()}
+                return State.of(streams, settled.seeds, settled.rows)
+        return None
+
     @abstractmethod
     def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: Size = None) -> State:
         """An empty state to generate into: positions and mask of new rows, values zero.

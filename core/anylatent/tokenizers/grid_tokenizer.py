@@ -84,6 +84,10 @@ class GridTokenizer(Tokenizer):
     def size_axes(self) -> tuple[AxisSpec, ...]:
         return self.axes
 
+    @property
+    def local_axes(self) -> tuple[AxisSpec, ...]:
+        return self.size_axes
+
     def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: Size = None) -> State:
         """Sizes drawn as training saw them. `size`: cells of each axis, a multiple of the patch's."""
         asked = asked_sizes(size, self.axes, self.config.patch)

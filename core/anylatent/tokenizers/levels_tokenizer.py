@@ -84,6 +84,10 @@ class Rounded(Tokenizer):
     def size_axes(self) -> tuple[AxisSpec, ...]:
         return self.inner.size_axes
 
+    @property
+    def local_axes(self) -> tuple[AxisSpec, ...]:
+        return self.inner.local_axes
+
     def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: Size = None) -> State:
         state = self.inner.layout(seeds, conditions, size)
         stream = state[self.inside.name]

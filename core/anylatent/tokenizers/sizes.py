@@ -18,7 +18,7 @@ def asked_sizes(size: Size, axes: Sequence[AxisSpec], multiples: Sequence[int] =
     given = _numbers(size)
     names = [f"of axis '{axis.name}'" for axis in axes] or ["of elements"]
     if len(given) > len(names):
-        raise ValueError(f"size {told(size)}: expected at most {len(names)} numbers, each {', '.join(names)}")
+        raise ValueError(f"size {told(size)}: expected at most {len(names)}, {', then '.join(names)}")
     for value, name, multiple in zip(given, names, multiples or [1] * len(names), strict=False):
         if value is not None and (type(value) is not int or value < 1 or value % multiple):
             least = "1 or more" if multiple == 1 else f"a multiple of {multiple}"

@@ -1,4 +1,4 @@
-"""The two things that are trained: a tokenizer on samples, a denoiser on tokens."""
+"""What is trained: a tokenizer on samples, a denoiser on tokens, classifiers on noised tokens."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,10 @@ from anylatent import random
 from anylatent.conditioners.base import Conditioner
 from anylatent.data import Dataset
 from anylatent.denoiser import Denoiser
-from anylatent.objective import Objective
+from anylatent.objective import Independent, LogSNRTimes, Objective, StreamObjective, UniformTimes
+from anylatent.paths.base import GaussianPath
+from anylatent.perception.token_classifier import NOT_ASKED, TokenClassifier
+from anylatent.spec import StreamSpec
 from anylatent.tokenizers.base import Tokenizer
 from anylatent.training.latents import Latents
 from anylatent.training.method import Lesson, Method
@@ -59,3 +62,43 @@ class DenoiserCourse(Course):
             for i in dropped.nonzero()[:, 0].tolist():
                 asked[i].pop(name, None)
         return self._method.loss(self.roles, self._objective, Lesson(clean, asked, step))  # pyright: ignore[reportArgumentType]
+
+
+class ClassifierCourse(Course):
+    """Minimises -log p(class | noised tokens): of samples whose class is known, noised as the denoiser's are, at all times.
+
+    `classes` `(samples,)`: the class of each, `NOT_ASKED` where it is not known.
+    """
+
+    def __init__(
+        self, name: str, classifier: TokenClassifier, latents: Latents, classes: Int[Tensor, " samples"], objective: Objective
+    ) -> None:
+        super().__init__()
+        self._known = (classes != NOT_ASKED).nonzero()[:, 0]
+        self.name, self.count, self.width = f"classifier {name}", len(self._known), classifier.backbone.width
+        self.classifier = classifier
+        self._latents, self._classes, self._objective = latents, classes, at_all_times(objective, classifier.specs)
+
+    def forward(
+        self, indices: Int[Tensor, " rows"], seeds: Int[Tensor, " rows"], step: int
+    ) -> tuple[Float[Tensor, " rows"], Mapping[str, Tensor]]:
+        chosen = self._known[indices]
+        clean = self._latents.batch(chosen, seeds).to(seeds.device)
+        noised, _ = self._objective.corrupt(clean, self.classifier, step)
+        told, wanted = self.classifier(noised), self._classes[chosen].to(seeds.device)
+        loss = -told.gather(1, wanted[:, None])[:, 0]
+        return loss, {"accuracy": (told.argmax(1) == wanted).float().mean()}
+
+
+def at_all_times(objective: Objective, specs: Sequence[StreamSpec]) -> Objective:
+    """The corruption of an objective, at times that leave none out, with noise that knows nothing of the data.
+
+    A denoiser learns most where its loss is worth most; a classifier is asked at every time. On Gaussian paths the angle
+    arctan(sigma / alpha) is uniform, the same share of noise levels on every path; on others the time is.
+    """
+    streams = {}
+    for spec in specs:
+        path, prediction = objective.of(spec.name)
+        times = LogSNRTimes(shape="sech", scale=1.0) if isinstance(path, GaussianPath) else UniformTimes()
+        streams[spec.name] = StreamObjective(path=path, prediction=prediction, times=times)
+    return objective.model_copy(update={"streams": streams, "coupling": Independent()})

@@ -7,7 +7,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage begins (`tokenizer`, `latents`, `denoiser`, `sample`, `evaluate`, `report`): `done` of `total` steps so far."""
+    """A stage begins, `done` of `total` steps so far.
+
+    `tokenizer`, `latents` or `pairs`, `denoiser`, `classifier NAME`, `sample`, `evaluate`, `report`.
+    """
 
     name: str
     total: int

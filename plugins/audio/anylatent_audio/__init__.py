@@ -14,10 +14,11 @@ def anylatent_components() -> list[type[Node]]:
     from anylatent_audio.mel_config import MelConfig
     from anylatent_audio.modality import Audio
     from anylatent_audio.notes import Notes
+    from anylatent_audio.pitch_energy import PitchEnergy
     from anylatent_audio.pitch_metric import Pitch
     from anylatent_audio.spectral_distance import SpectralDistance
     from anylatent_audio.speech import Speech
     from anylatent_audio.struck import Struck
     from anylatent_audio.waveform_config import WaveformConfig
 
-    return [Audio, Notes, Speech, Struck, Folder, MelConfig, WaveformConfig, Cepstra, Pitch, SpectralDistance]
+    return [Audio, Notes, Speech, Struck, Folder, MelConfig, WaveformConfig, Cepstra, Pitch, PitchEnergy, SpectralDistance]

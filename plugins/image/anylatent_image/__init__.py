@@ -11,10 +11,11 @@ def anylatent_components() -> list[type[Node]]:
     """Every component of this plugin."""
     from anylatent_image.autoencoder_config import AutoencoderConfig
     from anylatent_image.class_agreement import ClassAgreement
+    from anylatent_image.class_energy import ClassEnergy
     from anylatent_image.classifier import Classifier
     from anylatent_image.digits import Digits
     from anylatent_image.emoji import Emoji
     from anylatent_image.folder import Folder
     from anylatent_image.modality import Image
 
-    return [Image, Digits, Emoji, Folder, AutoencoderConfig, Classifier, ClassAgreement]
+    return [Image, Digits, Emoji, Folder, AutoencoderConfig, Classifier, ClassAgreement, ClassEnergy]

@@ -39,4 +39,4 @@ class Classifier(Features, kind="image.classifier"):
         """The network: from `evidence.cache`, or trained now and put there."""
         from anylatent_image.classifier_network import load_or_train
 
-        return load_or_train(self, evidence)
+        return load_or_train(self, evidence.train, evidence.test, evidence.cache)

@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 from anylatent.data import Dataset, Record
 from anylatent.files import write_bytes
-from anylatent.metrics.base import Evidence
 from anylatent.random import seed_of
 from anylatent.types import Float, Int, Tensor
 from anylatent_image.classifier import Classifier
@@ -73,6 +72,11 @@ class Trained:
         return [self.labels[index] for index in self.network.classes(self._raw(samples)).argmax(1).tolist()]
 
     @torch.no_grad()
+    def log_probabilities(self, samples: Sequence[Tensor]) -> Float[Tensor, "samples classes"]:
+        """Of each class, in the order of `labels`."""
+        return self.network.classes(self._raw(samples)).log_softmax(1)
+
+    @torch.no_grad()
     def _raw(self, samples: Sequence[Tensor]) -> Float[Tensor, "samples features"]:
         chunks = [_pixels(samples[first : first + _CHUNK]) for first in range(0, len(samples), _CHUNK)]
         return torch.cat([self.network(chunk) for chunk in chunks])
@@ -83,19 +87,19 @@ def fingerprint(config: Classifier, train: Dataset) -> str:
     return hashlib.sha256(f"{_VERSION} {config.key()} {train.fingerprint()}".encode()).hexdigest()
 
 
-def load_or_train(config: Classifier, evidence: Evidence) -> Trained:
+def load_or_train(config: Classifier, train: Dataset, test: Dataset, cache: Path) -> Trained:
     """The network of this configuration and data: from the cache folder, else trained and put there whole."""
-    path = evidence.cache / f"image-classifier-{fingerprint(config, evidence.train)[:32]}.safetensors"
+    path = cache / f"image-classifier-{fingerprint(config, train)[:32]}.safetensors"
     trained = _load(path)
     if trained is None:
-        trained, facts = _train(config, evidence)
+        trained, facts = _train(config, train, test)
         write_bytes(path, save(trained.network.state_dict(), {"facts": json.dumps(facts)}))
     return trained
 
 
-def _train(config: Classifier, evidence: Evidence) -> tuple[Trained, dict[str, Any]]:
+def _train(config: Classifier, train: Dataset, test: Dataset) -> tuple[Trained, dict[str, Any]]:
     """Cross-entropy on randomly shifted images, AdamW, one cycle; the same network on every run."""
-    records = _labelled(evidence.train, config.condition)
+    records = _labelled(train, config.condition)
     if not records:
         raise ValueError(f"image.classifier learns from the condition '{config.condition}', which no training image has")
     labels = sorted({record.conditions[config.condition] for record in records}, key=lambda label: (str(type(label)), label))
@@ -110,7 +114,7 @@ def _train(config: Classifier, evidence: Evidence) -> tuple[Trained, dict[str, A
         network = Network(facts["channels"], len(labels), facts["side"])
         _descend(network, config, pixels, classes)
     network.eval().requires_grad_(False)
-    held_out = _labelled(evidence.test, config.condition)
+    held_out = _labelled(test, config.condition)
     trained = Trained(network, labels, None, len(held_out))
     features = trained.features(samples)
     network.centre.copy_(features.mean(0))

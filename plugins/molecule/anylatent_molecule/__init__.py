@@ -13,6 +13,7 @@ anylatent_api = 1
 def anylatent_components() -> list[type[Node]]:
     """Every component of this plugin."""
     from anylatent_molecule.data import Moses, Named, Nci, UserFile
+    from anylatent_molecule.energy import PropertyEnergy
     from anylatent_molecule.fragment import Fragment
     from anylatent_molecule.metrics.chemnet import ChemNet, ChemNetDistance
     from anylatent_molecule.metrics.descriptors import DescriptorFeatures
@@ -27,5 +28,6 @@ def anylatent_components() -> list[type[Node]]:
         Moses, Named, Nci, UserFile,
         ConformerConfig, SequenceConfig,
         Fragment,
+        PropertyEnergy,
         ChemNet, ChemNetDistance, DescriptorFeatures, Diversity, Properties, Validity,
     ]  # fmt: skip

@@ -66,16 +66,22 @@ def holds(mol: "Mol", fragment: "Mol") -> bool:
 
 def properties(mol: "Mol") -> dict[str, float]:
     """`PROPERTIES` of a molecule: logP (Wildman & Crippen 1999), QED (Bickerton et al. 2012), weight, rings (SSSR)."""
+    return {name: one_property(mol, name) for name in PROPERTIES}
+
+
+def one_property(mol: "Mol", name: str) -> float:
+    """One of `properties`. Errors: `KeyError` for another name."""
     from rdkit import rdBase
     from rdkit.Chem import QED, Crippen, Descriptors, rdMolDescriptors
 
+    computed = {
+        "logp": Crippen.MolLogP,  # pyright: ignore[reportAttributeAccessIssue]
+        "qed": QED.qed,
+        "weight": Descriptors.MolWt,  # pyright: ignore[reportAttributeAccessIssue]
+        "rings": rdMolDescriptors.CalcNumRings,
+    }
     with rdBase.BlockLogs():
-        return {
-            "logp": Crippen.MolLogP(mol),  # pyright: ignore[reportAttributeAccessIssue]
-            "qed": QED.qed(mol),
-            "weight": Descriptors.MolWt(mol),  # pyright: ignore[reportAttributeAccessIssue]
-            "rings": float(rdMolDescriptors.CalcNumRings(mol)),
-        }
+        return float(computed[name](mol))
 
 
 def shortened(text: str, length: int = 60) -> str:

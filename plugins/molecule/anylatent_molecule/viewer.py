@@ -116,7 +116,10 @@ def _draw(drawing: "MolDraw2D", samples: Sequence[Molecule], captions: Sequence[
 
     legends = [captions[i] if i < len(captions) else "" for i in range(len(samples))]
     with rdBase.BlockLogs():
-        drawing.drawOptions().legendFontSize = 15
+        options = drawing.drawOptions()
+        options.legendFontSize = 15
+        options.drawMolsSameScale = False  # else the largest of a hundred makes the others too small to read
+        options.fixedBondLength = CELL_PIXELS / 7  # at most: ethanol does not fill its cell
         if samples:
             drawing.DrawMolecules([_flat(sample) for sample in samples], legends=legends)
         drawing.FinishDrawing()

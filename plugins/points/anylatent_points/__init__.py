@@ -18,15 +18,18 @@ def anylatent_components() -> list[type[Node]]:
     from anylatent_points.primitives import Primitives
     from anylatent_points.reconstruction import Reconstruction
     from anylatent_points.set_metrics import SetDistance
+    from anylatent_points.street import Street
     from anylatent_points.tokens import LeavesConfig, PointSetConfig
+    from anylatent_points.voxels import VoxelsConfig
 
-    data = [Primitives, Furniture, Folder]
+    data = [Primitives, Furniture, Street, Folder]
     return [
         Points,
         *data,
         PointSetConfig,
         LeavesConfig,
         LatentConfig,
+        VoxelsConfig,
         Complete,
         SetDistance,
         CategoryAgreement,

@@ -44,16 +44,29 @@ class View:
 
 VIEWS = (View(35, 25), View(-60, 12))
 """From the front right and a little above; from the left side."""
+LONG_VIEWS = (View(8, 30), View(-8, 12))
+"""Of what is long: from the front, from higher and from lower."""
+_LONG = 2.5
+"""From how many times as wide (x) as deep and high a cloud is long: a street, not a thing."""
 
 
-def render(cloud: Cloud, side: int) -> "list[Picture]":
-    """Square pictures in one scale, one of each of `VIEWS`: of the mesh, if the cloud has one, else of its points."""
+def render(cloud: Cloud, side: int) -> "list[tuple[Picture, tuple[int, int]]]":
+    """Pictures in one scale that fill a tile of 2 `side` x `side`, and where in it: of the mesh, if the cloud has one, else of its points.
+
+    Squares beside each other, one of each of `VIEWS`; what is long along x in strips, one below the other.
+    """
     points, normals = _seen(cloud)
     low, high = points.min(0), points.max(0)
-    placed = [(points - (low + high) / 2) @ view.axes().T for view in VIEWS]
-    reach = 1.1 * max(float(numpy.abs(seen[:, :2]).max()) for seen in placed) or 1.0
-    turned = [None if normals is None else normals @ view.axes().T for view in VIEWS]
-    return [_picture(seen / reach, normal, side) for seen, normal in zip(placed, turned)]
+    wide, *others = (high - low).tolist()
+    long = wide > _LONG * max(others)
+    views = LONG_VIEWS if long else VIEWS
+    width, height = (2 * side, side // 2) if long else (side, side)
+    placed = [(points - (low + high) / 2) @ view.axes().T for view in views]
+    room = numpy.array([1.0, height / width])
+    reach = 1.1 * max(float((numpy.abs(seen[:, :2]) / room).max()) for seen in placed) or 1.0
+    turned = [None if normals is None else normals @ view.axes().T for view in views]
+    pictures = [_picture(seen / reach, normal, width, height) for seen, normal in zip(placed, turned)]
+    return [(picture, (0, i * height) if long else (i * width, 0)) for i, picture in enumerate(pictures)]
 
 
 def _seen(cloud: Cloud) -> tuple[Array, Array | None]:
@@ -72,11 +85,11 @@ def _normals(mesh: Mesh) -> Array:
     return across / numpy.linalg.norm(across, axis=1, keepdims=True).clip(1e-12)
 
 
-def _picture(placed: Array, normals: Array | None, side: int) -> "Picture":
-    """Of points in view coordinates: x, y in [-1, 1], z towards the viewer."""
+def _picture(placed: Array, normals: Array | None, width: int, height: int) -> "Picture":
+    """Of points in view coordinates: x in [-1, 1], y in as much as there is room for, z towards the viewer."""
     from PIL import Image
 
-    wide = side * _OVER
+    wide, high = width * _OVER, height * _OVER
     placed = placed * wide / 2
     if normals is None:
         placed, facing = _spheres(placed, wide)
@@ -84,8 +97,8 @@ def _picture(placed: Array, normals: Array | None, side: int) -> "Picture":
     else:
         facing, block = normals * numpy.where(normals[:, 2:] < 0, -1, 1), _BLOCK
     order = numpy.argsort(placed[:, 2], kind="stable")
-    pixels = _drawn(placed[order], _shaded(placed[order, 2], facing[order]), wide, block)
-    small = pixels.reshape(side, _OVER, side, _OVER, 3).mean((1, 3))
+    pixels = _drawn(placed[order], _shaded(placed[order, 2], facing[order]), wide, high, block)
+    small = pixels.reshape(height, _OVER, width, _OVER, 3).mean((1, 3))
     return Image.fromarray(small.round().clip(0, 255).astype("uint8"))
 
 
@@ -106,12 +119,12 @@ def _shaded(depth: Array, normals: Array) -> Array:
     return (near * _NEAR + (1 - near) * _FAR) * bright[:, None] ** 0.8 + 12
 
 
-def _drawn(placed: Array, colours: Array, wide: int, block: int) -> Array:
-    """A picture `(wide, wide, 3)` of squares `block` pixels wide, in the order given: what comes last is seen."""
+def _drawn(placed: Array, colours: Array, wide: int, high: int, block: int) -> Array:
+    """A picture `(high, wide, 3)` of squares `block` pixels wide, in the order given: what comes last is seen."""
     dx, dy = (axis.ravel() for axis in numpy.meshgrid(range(block), range(block)))
     x = (wide / 2 + placed[:, 0, None] - (block - 1) / 2 + dx).astype(int).ravel()
-    y = (wide / 2 - placed[:, 1, None] - (block - 1) / 2 + dy).astype(int).ravel()
-    inside = (x >= 0) & (x < wide) & (y >= 0) & (y < wide)
-    pixels = numpy.full((wide, wide, 3), _PAPER)
+    y = (high / 2 - placed[:, 1, None] - (block - 1) / 2 + dy).astype(int).ravel()
+    inside = (x >= 0) & (x < wide) & (y >= 0) & (y < high)
+    pixels = numpy.full((high, wide, 3), _PAPER)
     pixels[y[inside], x[inside]] = colours.repeat(block * block, 0)[inside]
     return pixels

@@ -17,7 +17,7 @@ _PAPER, _INK, _EDGE = (255, 255, 255), (40, 40, 40), (220, 220, 220)
 
 
 def draw_sheet(clouds: Sequence[Cloud], captions: Sequence[str] = ()) -> bytes:
-    """A PNG of the clouds, each from the front right and from the left, twice as wide as high.
+    """A PNG of the clouds, each from the front right and from the left, twice as wide as high; what is long, in two strips.
 
     Errors: `ValueError` if there is no cloud, or another number of captions.
     """
@@ -50,8 +50,8 @@ def _tile(cloud: Cloud) -> "Picture":
     from anylatent_points.rendering import render
 
     tile = Image.new("RGB", (2 * _SIDE, _SIDE), _PAPER)
-    for index, picture in enumerate(render(cloud, _SIDE)):
-        tile.paste(picture, (index * _SIDE, 0))
+    for picture, corner in render(cloud, _SIDE):
+        tile.paste(picture, corner)
     return tile
 
 

@@ -23,9 +23,9 @@ _SHEAR = torch.tensor([[0.0131, 0.0043, 1.0], [0.0067, 1.0, 0.0029], [1.0, 0.005
 """Rows: along what z, y and x are compared. Slightly oblique, so that points of equal height are told apart by their places."""
 
 
-def require(samples: Sequence[Any], kind: str, count: int | None = None) -> None:
-    """Errors: `ValueError` names the first sample that is no cloud (of `count` points)."""
-    for index, sample in enumerate(samples):
+def require(samples: Sequence[Any], kind: str, count: int | None = None, first: int = 0) -> None:
+    """Errors: `ValueError` names the first sample that is no cloud (of `count` points); they are counted from `first`."""
+    for index, sample in enumerate(samples, first):
         wrong = check_points(sample)
         if not wrong and count not in (None, len(sample)):
             wrong = f"a Cloud of {len(sample)}"

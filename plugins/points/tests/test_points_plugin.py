@@ -11,8 +11,8 @@ def test_every_kind_is_in_the_namespace() -> None:
     components = Components(anylatent_components())
     assert components.kinds("modality") == ["points"]
     assert all(node.kind == "points" or node.kind.startswith("points.") for node in components)
-    assert components.kinds("dataset") == ["points.folder", "points.furniture", "points.primitives"]
-    assert components.kinds("tokenizer") == ["points.latent", "points.leaves", "points.set"]
+    assert components.kinds("dataset") == ["points.folder", "points.furniture", "points.primitives", "points.street"]
+    assert components.kinds("tokenizer") == ["points.latent", "points.leaves", "points.set", "points.voxels"]
 
 
 def test_describing_imports_nothing_heavy() -> None:

@@ -66,6 +66,20 @@ def test_near_hides_far() -> None:
     assert hidden[40:90, 50:80].max() < 220
 
 
+def test_what_is_long_is_shown_in_two_strips() -> None:
+    """A rod along x fills the tile's width twice, one strip below the other; along y it is a thing like any other."""
+    along = torch.linspace(-3, 3, 300)
+    rod = _shown(Cloud(torch.stack((along, 0 * along, 0.05 * along.cos()), 1))) < 255
+    for strip in (rod[:64], rod[64:]):
+        across, down = strip.any(0).nonzero()[0], strip.any(1).nonzero()[0]
+        assert across.max() - across.min() > 210
+        assert 3 < down.max() - down.min() < 40
+    deep = _shown(Cloud(torch.stack((0 * along, along, 0.05 * along.cos()), 1))) < 255
+    assert deep[:, :128].any()
+    assert deep[:, 128:].any()
+    assert deep[60:68].any(), "in the middle of the tile, where strips meet"
+
+
 def test_a_sheet_needs_clouds_and_as_many_captions() -> None:
     modality = Points(data=DATA)
     with pytest.raises(ValueError, match="at least one cloud, given none"):

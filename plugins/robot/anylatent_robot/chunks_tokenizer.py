@@ -98,6 +98,10 @@ class ChunksTokenizer(Tokenizer):
     def size_axes(self) -> tuple[AxisSpec, ...]:
         return self.specs[1].axes
 
+    @property
+    def local_axes(self) -> tuple[AxisSpec, ...]:
+        return self.size_axes
+
     def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, Any]] | None = None, size: Size = None) -> State:
         """Rows that are given an observation of the training set, drawn by row seed among those of the asked task.
 

@@ -110,6 +110,11 @@ class Autoencoder(Tokenizer):
     def size_axes(self) -> tuple[AxisSpec, ...]:
         return tuple(axis.model_copy(update={"step": step}) for axis, step in zip(self.specs[0].axes, (self.step, 1.0, 1.0), strict=True))
 
+    @property
+    def local_axes(self) -> tuple[AxisSpec, ...]:
+        """Time: the decoder is causal. Height and width are convolved both ways."""
+        return self.size_axes[:1]
+
     def layout(self, seeds: Tensor, conditions: Sequence[Mapping[str, object]] | None = None, size: Size = None) -> State:
         """Sizes as training saw them. `size`: frames of a clip, 1 (an image) or 1 + n * time; height and width in px."""
         frames, *sides = asked_sizes(size, self.size_axes, (1, self.config.factor, self.config.factor))

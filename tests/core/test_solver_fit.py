@@ -1,0 +1,125 @@
+"""Solvers whose numbers are fitted to many steps (OLSS): what is found, how it is judged, and what cannot be fitted."""
+
+from itertools import pairwise
+
+import numpy
+import pytest
+import torch
+from pydantic import ValidationError
+from small_generators import mixture, network
+
+from anylatent.corrections.clip import Clip
+from anylatent.engine import Request, sample
+from anylatent.paths.bridge import Bridge
+from anylatent.paths.rectified import Rectified
+from anylatent.sampling import Sampling
+from anylatent.schedules import Uniform
+from anylatent.solver_fit import FoundSolver, fit_solver
+from anylatent.solvers.ddim import DDIM
+from anylatent.solvers.dpmpp import DPMpp2M
+from anylatent.solvers.fitted import Fitted
+from anylatent.solvers.heun import Heun
+from anylatent.spec import StreamSpec
+from anylatent.testing.backbones import random_state, two_stream_specs
+from anylatent.testing.solvers import walk
+from anylatent.types import Tensor
+
+FIELD, CLOUD = two_stream_specs()
+ROWS = 96
+
+
+@pytest.fixture(scope="module")
+def found() -> FoundSolver:
+    oracle, generator = mixture(steps=4)
+    return fit_solver(generator, oracle.layout(range(ROWS)), [{}] * ROWS)
+
+
+def test_it_comes_nearer_to_many_steps_than_others_on_rows_that_it_was_not_fitted_to(found: FoundSolver) -> None:
+    assert found.low > 0.2
+    assert found.after == pytest.approx((1 - found.less) * found.before)
+    assert found.rows == ROWS // 2
+    assert found.reference_steps >= 40
+    oracle, _ = mixture()
+    rows = oracle.layout(range(500, 564))
+    x = rows.noise("tokens", -1, 0).double()
+    exact = walk(Heun(), oracle, x, Uniform().times(200, Rectified()))
+    request = Request(rows, oracle.conditions([{}] * 64), Sampling(steps=4, solver=found.solvers["tokens"], schedule=found.schedule))
+    fitted = (sample(oracle, request)[0]["tokens"].values - exact).square().mean()
+    ddim = (walk(DDIM(), oracle, x, found.schedule.times(4, Rectified())) - exact).square().mean()
+    assert fitted < 0.5 * ddim
+
+
+def test_its_numbers_are_those_of_an_independent_least_squares(found: FoundSolver) -> None:
+    """The steps made one by one, with numpy, from the same priors to the same reference."""
+    oracle, _ = mixture()
+    layout = oracle.layout(range(ROWS // 2))
+    x = layout.noise("tokens", -1, 0).double()
+    times = torch.tensor([*found.schedule.knots, 0.0], dtype=torch.float64)
+    parts = found.reference_steps // 4
+    fine = torch.cat([*(torch.linspace(a, b, parts + 1, dtype=torch.float64)[:-1] for a, b in pairwise(times)), times[-1:]])
+    way = [walk(DPMpp2M(), oracle, x, fine[: k * parts + 1]) for k in range(1, 5)]
+    everything = torch.ones(len(x), 3)
+    heard: list[Tensor] = []
+    for k, row in enumerate(found.solvers["tokens"].rows):
+        heard.insert(0, oracle.posterior_mean(x, times[k].expand(len(x), 1, 1), everything))
+        columns = torch.stack([x, *heard]).flatten(1).T
+        expected = numpy.linalg.lstsq(columns.numpy(), way[k].flatten().numpy(), rcond=None)[0]
+        assert columns @ torch.tensor(row, dtype=torch.float64) == pytest.approx(columns @ torch.tensor(expected), abs=2e-4)
+        x = torch.einsum("k,knij->nij", torch.tensor(row, dtype=torch.float64), torch.stack([x, *heard]))
+
+
+def test_each_stream_has_its_own_numbers_and_a_given_one_none() -> None:
+    given = StreamSpec(**(CLOUD.model_dump() | {"given": True}))
+    for specs, names in (((FIELD, CLOUD), {"field", "cloud"}), ((FIELD, given), {"field"})):
+        generator = network(specs)
+        state = random_state(generator.denoiser.specs, [3, 5, 2, 4])
+        found = fit_solver(generator, state, [{}] * 4, 6)
+        assert set(found.solvers) == names
+        assert all([len(row) for row in solver.rows] == [2, 3, 4] for solver in found.solvers.values())
+
+
+def test_without_a_fit_or_for_other_times_it_is_dpmpp() -> None:
+    times = Uniform().times(6, Rectified())
+    fitted = Fitted(times=(1, 0.5, 0), rows=((0.5, 0.5), (0, 2, -1)))
+    for solver in (Fitted(), fitted):
+        assert torch.equal(solver.table(Rectified(), times)[:, :3], DPMpp2M().table(Rectified(), times))
+        assert solver.refuses_times(times) is None or solver is fitted
+    own = torch.tensor([1.0, 0.5, 0.0], dtype=torch.float64)
+    assert fitted.table(Rectified(), own).tolist() == [[0.5, 0.5, 0.0], [0.0, 2.0, -1.0]]
+    assert fitted.refuses_times(own) is None
+    said = "solver 'fitted' was fitted for other times: use it with `steps: 2` and `schedule: {kind: table, unit: time, knots: [1, 0.5]}`"
+    assert fitted.refuses_times(times) == said
+    path = {"tokens": Rectified()}
+    spec = [StreamSpec(name="tokens", width=1)]
+    assert Sampling(steps=6, solver=fitted).refusals(spec, path, (), "dit", conditions=False) == [said]
+    assert Sampling(steps=2, solver=fitted).refusals(spec, path, (), "dit", conditions=False) == []
+
+
+@pytest.mark.parametrize(
+    ("times", "rows", "text"),
+    [
+        ((1, 0.5, 0), ((1, 0),), "1 steps have 2 times, given 3"),
+        ((1, 0.5), ((1, 0),), "fall to 0"),
+        ((0.5, 1, 0), ((1, 0), (1, 0)), "fall to 0"),
+        ((1, 0), ((1,),), r"step 1 of a fit has 2 to 2 numbers .*, given 1"),
+        ((1, 0.5, 0), ((1, 0, 0), (1, 0)), r"step 1 of a fit has 2 to 2 numbers .*, given 3"),
+    ],
+)
+def test_numbers_that_are_no_fit_are_refused(times: tuple[float, ...], rows: tuple[tuple[float, ...], ...], text: str) -> None:
+    with pytest.raises(ValidationError, match=text):
+        Fitted(times=times, rows=rows)
+
+
+@pytest.mark.parametrize(
+    ("generator", "rows", "text"),
+    [
+        (lambda: network((FIELD,), {"field": Bridge(source="field")}), 4, "steps are fitted on Gaussian paths that begin in noise"),
+        (lambda: network(steps=1), 4, "1 step has nothing to be fitted to"),
+        (lambda: network(), 1, "a fit needs 2 samples or more"),
+        (lambda: network(corrections=(Clip(),)), 4, "corrections change where rows go between steps: fit without them"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused(generator: object, rows: int, text: str) -> None:
+    made = generator()  # pyright: ignore[reportCallIssue]
+    with pytest.raises(ValueError, match=text):
+        fit_solver(made, random_state(made.denoiser.specs, [3] * rows), [{}] * rows)
