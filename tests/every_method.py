@@ -622,8 +622,9 @@ def page() -> str:
     lines = [
         "# What works with what",
         "",
-        "Made by `python tests/every_method.py`, which tries each cell; `make test` tries them again. ✓: rows alone are as in their batch,",
-        "kept tokens come back bit for bit, guidance, hooks and corrections have changed something, and the result decodes. A number: the",
+        "Made by `python tests/every_method.py`, which tries each cell; `make test` tries three modalities again, `make check`",
+        "all. ✓: rows alone are as in their batch, kept tokens come back bit for bit, guidance, hooks and",
+        "corrections have changed something, and the result decodes. A number: the",
         "program refuses it there before anything is made, for the reason below. No plugin has code for any of these methods. Paths of a",
         "vocabulary or of bits, and their solvers, are tried on each modality's tokens through `levels` and `bits`. Each pair of methods:",
         "[methods/pairs.md](methods/pairs.md); what each method is: [methods/catalogue.md](methods/catalogue.md).",

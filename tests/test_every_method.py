@@ -64,7 +64,11 @@ HEADER = [name.strip() for line in PAGE.read_text().splitlines() if line.startsw
 REASONS = {line.split(". ")[0]: line.split(". ", 1)[1] for line in PAGE.read_text().splitlines() if line[:1].isdigit() and ". " in line}
 
 
-@pytest.mark.parametrize("modality", RECIPES)
+OFTEN = {"image", "joint", "robot"}
+"""A grid, several streams with a given one, a sequence: the others are tried in the slow tests."""
+
+
+@pytest.mark.parametrize("modality", [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in RECIPES])
 def test_every_method_works_as_the_page_says(modality: str) -> None:
     """One test a modality, because its data and tokenizer are made once."""
     column = HEADER.index(modality)

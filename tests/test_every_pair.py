@@ -1,5 +1,7 @@
 """Pairs of methods are as the table says: some in every run of the tests, all in the slow ones."""
 
+from itertools import islice
+
 import pytest
 from every_method import methods
 from every_pair import PAGE, TABLE, asked_of, covering, name, page, pairs, table, tried
@@ -8,8 +10,9 @@ from anylatent.guidance.compose import Compose
 
 
 def test_a_cover_of_pairs_is_as_the_table_says() -> None:
+    """A third of it, spread over the families; the slow tests try every pair."""
     said = table()
-    for a, b in covering():
+    for a, b in islice(covering(), 0, None, 3):
         modality, verdict = said[name(a, b)]
         assert tried(a, b, modality) == verdict, f"{name(a, b)}: python tests/every_pair.py writes the table again"
 

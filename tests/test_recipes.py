@@ -55,6 +55,8 @@ def test_it_is_valid_and_written_back_whole(path: Path) -> None:
     assert recipe.name == path.stem
 
 
+OFTEN = {"image/quickstart", "joint/quickstart"}
+"""What runs a few steps in every run of the tests, beside the smoke recipe of each modality."""
 LONG = {"points/benchmark", "points/extent", "robot/benchmark"}
 """Whose data take half a minute to make (those of `extent` are made like the quickstart's)."""
 
@@ -107,11 +109,7 @@ def test_a_smoke_recipe_runs_samples_and_resumes(path: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     "path",
-    [
-        pytest.param(path, marks=() if path.stem == "quickstart" else pytest.mark.slow, id=NAMES[path])
-        for path in RECIPES
-        if path not in SMOKE
-    ],
+    [pytest.param(path, marks=() if NAMES[path] in OFTEN else pytest.mark.slow, id=NAMES[path]) for path in RECIPES if path not in SMOKE],
 )
 def test_every_other_recipe_runs_a_few_steps(path: Path, tmp_path: Path) -> None:
     few = ["train.steps=3", "train.batch=4", "train.checkpoint=2", "train.preview=2", "sample.count=4", "sample.steps=2", "evaluate=[]"]
