@@ -135,11 +135,8 @@ class Engine:
             yield from self.step()
 
     def _check(self, request: Request) -> None:
-        paths = {spec.name: self.denoiser.path(spec.name) for spec in self.denoiser.specs}
-        backbone, guidance = self.denoiser.backbone, request.sampling.guidance
-        refusals = request.sampling.refusals(
-            self.denoiser.specs, paths, backbone.sites, type(backbone).__name__, request.null is not None, backbone.depth, backbone.width
-        )
+        guidance = request.sampling.guidance
+        refusals = request.sampling.refusals(self.denoiser, request.null is not None)
         for name in guidance.denoisers():
             if name not in self.denoisers or name not in request.beside:
                 known = sorted(set(self.denoisers) & set(request.beside)) or "none besides the main one"
@@ -157,7 +154,7 @@ class Engine:
         refusals += request.known.problems({spec.name: tuple(request.state[spec.name].shape) for spec in self.denoiser.specs})
         refusals += request.sampling.unmeasured([list(names) for names in request.known.measured.values()])
         if request.inverted:
-            solvers = [request.sampling.solver_of(name) for name in paths]
+            solvers = [request.sampling.solver_of(name) for name in [spec.name for spec in self.denoiser.specs]]
             refusals += [
                 f"solver '{solver.kind}' has no way back: invert with 'ddim', or exactly with an invertible one"
                 for solver in solvers
@@ -201,7 +198,9 @@ class Engine:
             who: {name: self._prepare(who, times, condition) for name, condition in named.items()} for who, named in encoded.items()
         }
         rows = len(ids)
-        count = torch.full((rows,), steps, device=self.device)
+        moves = torch.stack([(each.diff(dim=1) != 0).any(2).expand(rows, -1) for each in times.values()]).any(0)
+        # The steps that a longer row makes are none of a shorter one's.
+        count = (moves * torch.arange(1, steps + 1)).amax(1).clamp(min=1).to(self.device)
         state = replace(state.with_values(begun), rows=torch.tensor(ids, device=self.device))
         manner = Manner(sampling, request.noised, request.inverted, any(bool((t.diff(dim=1) >= 0).any()) for t in times.values()))
         lane = Lane(

@@ -96,10 +96,7 @@ def _start(plan: Plan) -> RunFolder | None:
         made = f"{pairs.count:,} samples of it, {pairs.steps} steps of {pairs.solver.kind}"
         rows = _extremes(other.tokenizer.layout(torch.arange(_LOOKED_AT)))
         plan.facts.append(("pairs", f"{made}, {_calls(pairs, known, rows, other.tokenizer.decode)}"))
-        paths = {spec.name: known.path(spec.name) for spec in known.specs}
-        conditions = bool(other.recipe.conditions)
-        inside = known.backbone
-        found = pairs.refusals(known.specs, paths, inside.sites, other.recipe.denoiser.kind, conditions, inside.depth, inside.width)
+        found = pairs.refusals(known, bool(other.recipe.conditions))
         found += [*pairs.guidance.unknown(known.conditions), *pairs.unmeasured()]
         if recipe.objective.coupling.made:
             found += pairs.undetermined([spec.name for spec in known.specs if not spec.given])
@@ -236,9 +233,7 @@ def _calls(sample: Sampling, denoiser: Denoiser, rows: State, decode: Decode) ->
 
 def _conflicts(plan: Plan, denoiser: Denoiser, tokenizer: Tokenizer) -> Iterator[str]:
     recipe = plan.recipe
-    paths = {spec.name: denoiser.path(spec.name) for spec in denoiser.specs}
-    inside, kind, conditions = denoiser.backbone, recipe.denoiser.kind, bool(recipe.conditions)
-    yield from recipe.sample.refusals(denoiser.specs, paths, inside.sites, kind, conditions, inside.depth, inside.width)
+    yield from recipe.sample.refusals(denoiser, bool(recipe.conditions))
     yield from recipe.objective.refusals(denoiser.specs)
     yield from recipe.sample.guidance.unknown(denoiser.conditions)
     for metric in recipe.evaluate:

@@ -1,6 +1,6 @@
 """How samples are made: the numbers of a request."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -19,6 +19,8 @@ from anylatent.solvers.exponential import SDEDPMpp
 from anylatent.spec import StreamSpec
 
 if TYPE_CHECKING:
+    from anylatent.denoiser import Denoiser
+    from anylatent.nn.backbone import Backbone
     from anylatent.state import State
 
 
@@ -49,72 +51,77 @@ class Sampling(Node):
         return self.streams.get(stream, StreamSampling()).solver or self.solver
 
     def schedule_of(self, stream: str) -> Schedule:
-        return self.streams.get(stream, StreamSampling()).schedule or self.schedule
+        """What a stream goes through, as its own schedule and the guidance say."""
+        return self.guidance.course(self.streams.get(stream, StreamSampling()).schedule or self.schedule, self.steps)
 
     def classifiers(self) -> tuple[str, ...]:
         """The conditions whose classifiers its corrections ask."""
         return tuple(dict.fromkeys(name for correction in self.corrections for name in correction.classifiers()))
 
-    def refusals(
-        self, specs: Sequence[StreamSpec], paths: Mapping[str, Path], sites: Collection[str], backbone: str, conditions: bool,
-        depth: int = 0, width: int = 0,
-    ) -> list[str]:  # fmt: skip
-        """Why these methods cannot sample a denoiser of these streams and their paths, with these sites, and conditions or none.
+    def refusals(self, denoiser: "Denoiser", null: bool) -> list[str]:
+        """Why these methods cannot sample this denoiser; `null`: whether its rows can be asked nothing."""
+        names = [spec.name for spec in denoiser.specs]
+        found = [f"there is no stream '{name}': the tokenizer makes {sorted(names)}" for name in self.streams if name not in names]
+        for spec in denoiser.specs:
+            found += self._refused_along(spec, denoiser.path(spec.name))
+        found += filter(None, [correction.refuses(denoiser.specs) for correction in self.corrections])
+        found += self._refused_hooks(denoiser.backbone)
+        found += filter(None, [self.guidance.refuses(denoiser.specs), self.best_of and self.best_of.refuses(denoiser.specs)])
+        absent = set(self.guidance.streams())
+        if absent - set(names):
+            found.append(
+                f"guidance '{self.guidance.kind}' names the streams {sorted(absent - set(names))}: the tokenizer makes {sorted(names)}"
+            )
+        elif absent and absent == set(names):
+            found.append(f"guidance '{self.guidance.kind}' leaves no stream to guide: {sorted(absent)} are all that there are")
+        if self.guidance.needs_null() and not null:
+            found.append(f"guidance '{self.guidance.kind}' needs a condition to guide towards, and the recipe has none under `conditions`")
+        return list(dict.fromkeys(found))
 
-        `depth`, `width`: how many blocks the sites tell apart, and how wide tokens are there.
-        """
-        found = [f"there is no stream '{name}': the tokenizer makes {sorted(paths)}" for name in self.streams if name not in paths]
-        for stream, path in paths.items():
-            found += filter(None, [self.solver_of(stream).supports(path)])
-            spec = next(spec for spec in specs if spec.name == stream)
-            found += filter(None, [self.schedule_of(stream).refuses(spec)])
-            found += filter(None, [None if spec.given else self.solver_of(stream).refuses(spec)])
-            try:
-                times = self.schedule_of(stream).times(self.steps, path)
-                found += filter(None, [self.solver_of(stream).refuses_times(times)])
-            except ValueError as error:
-                found.append(str(error))
-            if not spec.given and not self.guidance.supports(path):
-                found += self._unfollowed(self.solver_of(stream), self.schedule_of(stream), path)
-            found += filter(None, [self.guidance.supports(path), *(correction.supports(path) for correction in self.corrections)])
-        found += filter(None, [correction.refuses(specs) for correction in self.corrections])
+    def _refused_along(self, spec: StreamSpec, path: Path) -> list[str]:
+        """Why a stream cannot go along its path so."""
+        solver, schedule = self.solver_of(spec.name), self.schedule_of(spec.name)
+        found = [solver.supports(path), schedule.refuses(spec), None if spec.given else solver.refuses(spec)]
+        try:
+            found.append(solver.refuses_times(schedule.times(self.steps, path)))
+        except ValueError as error:
+            found.append(str(error))
+        if not spec.given and not self.guidance.supports(path):
+            found += self._unfollowed(solver, schedule, path)
+        found += [self.guidance.supports(path), *(correction.supports(path) for correction in self.corrections)]
+        return [text for text in found if text]
+
+    def _refused_hooks(self, backbone: "Backbone") -> list[str]:
+        """Why its hooks, and those of its guidance, cannot sit in this backbone, or beside each other."""
+        found, guidance = [], f"guidance '{self.guidance.kind}'"
         for hook in (*self.hooks, *self.guidance.hooks()):
-            missing = hook.parts - set(sites)
-            whose = "" if hook in self.hooks else f"guidance '{self.guidance.kind}', by its "
+            missing = hook.parts - set(backbone.sites)
+            whose = "" if hook in self.hooks else f"{guidance}, by its "
             if missing:
-                found.append(f"{whose}hook '{hook.kind}' needs the sites {sorted(missing)}, which the denoiser '{backbone}' does not name")
-            elif problem := hook.refuses(depth, width):
+                name = type(backbone).__name__
+                found.append(f"{whose}hook '{hook.kind}' needs the sites {sorted(missing)}, which the backbone '{name}' does not name")
+            elif problem := hook.refuses(backbone.depth, backbone.width):
                 found.append(f"{whose}{problem}")
-            if source := hook.takes_from:
-                asked = self.guidance.branches()
-                if source not in asked or len(asked) == 1:
-                    found.append(
-                        f"{whose}hook '{hook.kind}' takes from the branch '{source}' for others, and guidance '{self.guidance.kind}' asks "
-                        f"{sorted(asked)}: name one of several, or edit with 'translate' and its `attention`"
-                    )
+            asked = self.guidance.branches()
+            if hook.takes_from and (hook.takes_from not in asked or len(asked) == 1):
+                found.append(
+                    f"{whose}hook '{hook.kind}' takes from the branch '{hook.takes_from}' for others, and {guidance} asks "
+                    f"{sorted(asked)}: name one of several, or edit with 'translate' and its `attention`"
+                )
             found += [
                 f"hooks '{hook.kind}' and '{other.kind}' exclude each other: leave one out"
                 for other in self.hooks
                 if other.kind in hook.conflicts
             ]
+        kinds = [hook.kind for hook in self.hooks]
         found += [
-            f"guidance '{self.guidance.kind}' perturbs by the hook '{hook.kind}', which the request has in every branch: leave one out"
+            f"{guidance} perturbs by the hook '{hook.kind}', which the request has in every branch: leave one out"
             for hook in self.guidance.hooks()
-            if hook.kind in {other.kind for other in self.hooks}
+            if hook.kind in kinds
         ]
-        if len({hook.kind for hook in self.hooks}) < len(self.hooks):
+        if len(set(kinds)) < len(kinds):
             found.append("a hook is named twice in `hooks`: once is enough")
-        found += filter(None, [self.guidance.refuses(specs), self.best_of and self.best_of.refuses(specs)])
-        absent = set(self.guidance.streams())
-        if absent - set(paths):
-            found.append(
-                f"guidance '{self.guidance.kind}' names the streams {sorted(absent - set(paths))}: the tokenizer makes {sorted(paths)}"
-            )
-        elif absent and absent == set(paths):
-            found.append(f"guidance '{self.guidance.kind}' leaves no stream to guide: {sorted(absent)} are all that there are")
-        if self.guidance.needs_null() and not conditions:
-            found.append(f"guidance '{self.guidance.kind}' needs a condition to guide towards, and the recipe has none under `conditions`")
-        return list(dict.fromkeys(found))
+        return found
 
     def _unfollowed(self, solver: Solver, schedule: Schedule, path: Path) -> list[str]:
         """Why a guidance that goes by the path's own noise has none to go by."""
@@ -152,7 +159,7 @@ class Sampling(Node):
             solver, schedule = self.solver_of(stream), self.schedule_of(stream)
             if solver.stochastic:
                 found.append(f"solver '{solver.kind}' adds noise of its own: take a deterministic one, 'dpm++2m' or 'heun'")
-            if schedule.rises:
+            if schedule.rises and not schedule.reflects:
                 found.append(f"schedule '{schedule.kind}' noises tokens again: take one that falls")
         if self.best_of is not None:
             found.append("best_of chooses among samples of other noise: leave it out")

@@ -119,6 +119,9 @@ def _refusals(generator: RowGenerator, sampling: Sampling, rows: int) -> Iterato
         path = generator.denoiser.path(spec.name)
         if not spec.given and (not isinstance(path, GaussianPath) or path.partner()):
             yield f"stream '{spec.name}' goes along the path '{path.kind}': steps are fitted on Gaussian paths that begin in noise"
+    own = sorted(name for name, each in generator.sampling.streams.items() if each.schedule is not None)
+    if own:
+        yield f"the streams {own} have schedules of their own in `sample.streams`: a fit is for one schedule of all of them"
     if sampling.steps < 2:
         yield f"{sampling.steps} step has nothing to be fitted to but what it predicts: fit 2 steps or more"
     if not rows:

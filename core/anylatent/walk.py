@@ -19,7 +19,7 @@ from anylatent.nn.sites import Site
 from anylatent.perception.token_classifier import TokenClassifier
 from anylatent.solvers.base import Judge, Memory, Move, Query, Steps
 from anylatent.spec import StreamSpec
-from anylatent.state import State, Tally
+from anylatent.state import State, Stream, Tally
 from anylatent.types import Bool, Float, Int, Tensor
 
 
@@ -56,17 +56,26 @@ class Walk:
                 lane.memory[spec.name],
                 self._move(spec),
                 rests=lane.manner.rests,
+                reflects=lane.sampling.schedule_of(spec.name).reflects,
                 inverted=lane.manner.inverted,
             )
             self._advance(spec.name, None)
-        if lane.manner.rests:
-            self._count_rises()
+        self._rising = self._risen() if lane.manner.rests else None
         self._ask()
 
-    def _count_rises(self) -> None:
+    def _risen(self) -> Bool[Tensor, " rows"] | None:
+        """Counts the rows whose times rise, and tells those that are asked on their way up."""
+        asked = []
         for name, (t, s) in self._between.items():
-            rises = (s > t).flatten(1).any(1)
-            self._tally(self.lane.sampling.schedule_of(name).kind).add("renoised", self.lane.state.rows[rises])
+            rises, schedule = (s > t).flatten(1).any(1), self.lane.sampling.schedule_of(name)
+            if schedule.reflects:
+                asked.append(rises)
+            else:
+                self._tally(schedule.kind).add("renoised", self.lane.state.rows[rises])
+        rising = torch.stack(asked).any(0) if asked else None
+        if rising is not None:
+            self._tally(self.lane.sampling.guidance.kind).add("reflected", self.lane.state.rows[rising])
+        return rising
 
     def _move(self, spec: StreamSpec) -> Move:
         lane, name, path = self.lane, spec.name, self.denoiser.path(spec.name)
@@ -130,7 +139,7 @@ class Walk:
     def moment(self) -> Moment:
         """Where the rows are; the time is the latest that a row is asked at."""
         time = torch.stack([query.t.flatten(1).amax(1) for query in self._asked.values()]).amax(0)
-        return Moment(time, self.lane.step, self.lane.steps)
+        return Moment(time, self.lane.step, self.lane.steps, self._rising)
 
     def asking(self) -> Bool[Tensor, " rows"]:
         """The rows that need an answer, in some stream."""
@@ -212,20 +221,20 @@ class Walk:
         return self._slopes[key]
 
     def _clean(self, state: State) -> State:
-        """What is predicted in place of noised tokens, at time 0; given tokens and absent streams as they are."""
+        """What is predicted in place of noised tokens, at time 0; given tokens, and the prior of absent streams, as they are."""
         for name, x in self._predicted.items():
-            stream = state[name]
-            held, absent = (stream.keep | (stream.time == 1))[..., None], stream.time == 1
-            state = state.with_values({name: torch.where(held, stream.values, x.detach())}).with_time({name: absent.float()})
+            absent, keep = self.lane.state[name].time == 1, self.lane.state[name].keep
+            clean = torch.where(keep[..., None], self.lane.given[name], x.detach())
+            state = state.with_values({name: torch.where(absent[..., None], state[name].values, clean)})
+            state = state.with_kept(name, keep).with_time({name: absent.float()})
         return state
 
     def _through(self, slopes: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The transposed Jacobian of all streams' predictions by their noised tokens, times a slope by the predictions."""
         said = {name: x for name, x in self._predicted.items() if x.requires_grad}
         noised = {name: self._asked[name].x for name in slopes}
-        found = torch.autograd.grad(
-            list(said.values()), list(noised.values()), [slopes[name] for name in said], retain_graph=True, allow_unused=True
-        )
+        made = [slopes[name] * (~self.lane.state[name].keep & (self.lane.state[name].time < 1))[..., None] for name in said]
+        found = torch.autograd.grad(list(said.values()), list(noised.values()), made, retain_graph=True, allow_unused=True)
         return {name: torch.zeros_like(x) if slope is None else slope for (name, x), slope in zip(noised.items(), found, strict=True)}
 
     def _share(self, spec: StreamSpec, row: int, item: Float[Tensor, "tokens width"]) -> Float[Tensor, "own width"]:
@@ -307,14 +316,28 @@ class Question:
     branch: Branch
     index: Int[Tensor, " chosen"]
     whole: bool = field(init=False)
+    places: Mapping[str, Int[Tensor, "chosen seen"]] = field(init=False, default_factory=dict)
+    """Where the tokens that it sees are among the lane's, of streams that it sees only some tokens of."""
 
     def __post_init__(self) -> None:
         self.whole = len(self.index) == len(self.walk.lane)
 
     def state(self) -> State:
         state = self.walk.without(self.walk.state(), self.branch.absent)
-        state = state if self.branch.sees is None else self.branch.sees(state)
-        return state if self.whole else state.select(self.index)
+        if self.branch.sees is None:
+            return state if self.whole else state.select(self.index)
+        before, state = state, self.branch.sees(state)
+        fewer = [name for name, stream in state.streams.items() if not torch.equal(stream.mask, before[name].mask)]
+        state = state if self.whole else state.select(self.index)
+        self.places = {name: _seen(state[name]) for name in fewer}
+        return replace(state, streams={name: self._gathered(name, stream) for name, stream in state.streams.items()})
+
+    def _gathered(self, name: str, stream: Stream) -> Stream:
+        """The tokens that are seen, without the others: what is not seen is not paid for."""
+        if name not in self.places:
+            return stream
+        rows = torch.arange(len(self.index), device=self.index.device)[:, None]
+        return stream.map(lambda x: x[rows, self.places[name]])
 
     def condition(self) -> Condition:
         condition = self.walk.lane.conditions[self.branch.denoiser][self.branch.condition]
@@ -334,6 +357,9 @@ class Question:
     def spread(self, x: Tensor, name: str) -> Tensor:
         """The prediction, laid out as the lane: its tokens, zeros in rows that were not asked."""
         like = self.walk.values[name]
+        if name in self.places:
+            places = self.places[name]
+            x = like.new_zeros(len(x), *like.shape[1:]).scatter(1, places[..., None].expand(-1, -1, like.shape[2]), x[:, : places.shape[1]])
         x = x[:, : like.shape[1]]
         return x if self.whole else torch.zeros_like(like).index_copy(0, self.index, x)
 
@@ -350,6 +376,11 @@ def hooked(questions: Sequence[Question], store: Store, tally: Callable[[str], T
         asked = [any(h.key() == key for h in question.hooks()) for question in questions for _ in question.index]
         visits.append((hook, Visit(addresses, torch.tensor(asked, device=step.device), step, steps, time, store, tally(hook.kind))))
     return HookedSites(visits)
+
+
+def _seen(stream: Stream) -> Int[Tensor, "rows seen"]:
+    """The places of each row's tokens, in their order, then as many of its padding's as the longest row needs."""
+    return (~stream.mask).int().argsort(dim=1, stable=True)[:, : max(int(stream.mask.sum(1).max()), 1)]
 
 
 def _apart(data: Float[Tensor, "rows tokens width"], before: Tensor | None) -> Bool[Tensor, " rows"]:

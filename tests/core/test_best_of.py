@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from small_generators import network
 
 from anylatent.cli import requests
 from anylatent.conditioners.base import Conditions
@@ -125,11 +126,10 @@ def test_going_back_there_is_nothing_to_choose() -> None:
 
 def test_what_cannot_be_judged_is_refused() -> None:
     oracle = gaussian()
-    specs = two_stream_specs()
+    denoiser = network().denoiser
 
     def refusals(best_of: BestOf) -> str:
-        sampling = Sampling(best_of=best_of)
-        return "; ".join(sampling.refusals(specs, {spec.name: Rectified() for spec in specs}, (), "dit", False))
+        return "; ".join(Sampling(best_of=best_of).refusals(denoiser, False))
 
     assert refusals(BestOf(energy=Roughness(), stream="picture")) == (
         "best_of names the stream 'picture': the streams that are made are ['field', 'cloud']"

@@ -408,10 +408,9 @@ def test_numbers_and_tokens_are_made_together() -> None:
 
 def test_what_does_not_suit_is_refused_by_name() -> None:
     denoiser, _ = mixed()
-    paths = {spec.name: denoiser.path(spec.name) for spec in denoiser.specs}
 
     def refused(solver: Solver) -> str:
-        return "; ".join(Sampling(solver=solver).refusals(denoiser.specs, paths, (), "dit", conditions=False))
+        return "; ".join(Sampling(solver=solver).refusals(denoiser, null=False))
 
     assert "solver 'euler' moves along Gaussian paths, not 'masked'" in refused(Euler())
     assert "solver 'unmask' needs the path 'masked' without `replaced`, where unmasked tokens are final; given 'rectified'" in refused(

@@ -12,7 +12,7 @@ from anylatent.corrections.clip import Clip
 from anylatent.engine import Request, sample
 from anylatent.paths.bridge import Bridge
 from anylatent.paths.rectified import Rectified
-from anylatent.sampling import Sampling
+from anylatent.sampling import Sampling, StreamSampling
 from anylatent.schedules import Uniform
 from anylatent.solver_fit import FoundSolver, fit_solver
 from anylatent.solvers.ddim import DDIM
@@ -89,10 +89,9 @@ def test_without_a_fit_or_for_other_times_it_is_dpmpp() -> None:
     assert fitted.refuses_times(own) is None
     said = "solver 'fitted' was fitted for other times: use it with `steps: 2` and `schedule: {kind: table, unit: time, knots: [1, 0.5]}`"
     assert fitted.refuses_times(times) == said
-    path = {"tokens": Rectified()}
-    spec = [StreamSpec(name="tokens", width=1)]
-    assert Sampling(steps=6, solver=fitted).refusals(spec, path, (), "dit", conditions=False) == [said]
-    assert Sampling(steps=2, solver=fitted).refusals(spec, path, (), "dit", conditions=False) == []
+    denoiser = network((FIELD,)).denoiser
+    assert Sampling(steps=6, solver=fitted).refusals(denoiser, null=False) == [said]
+    assert Sampling(steps=2, solver=fitted).refusals(denoiser, null=False) == []
 
 
 @pytest.mark.parametrize(
@@ -116,6 +115,11 @@ def test_numbers_that_are_no_fit_are_refused(times: tuple[float, ...], rows: tup
         (lambda: network((FIELD,), {"field": Bridge(source="field")}), 4, "steps are fitted on Gaussian paths that begin in noise"),
         (lambda: network(steps=1), 4, "1 step has nothing to be fitted to"),
         (lambda: network(), 1, "a fit needs 2 samples or more"),
+        (
+            lambda: network(streams={"field": StreamSampling(schedule=Uniform(shift=2))}),
+            4,
+            r"the streams \['field'\] have schedules of their own in `sample.streams`: a fit is for one schedule of all of them",
+        ),
         (lambda: network(corrections=(Clip(),)), 4, "corrections change where rows go between steps: fit without them"),
     ],
 )

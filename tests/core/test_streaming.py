@@ -11,6 +11,7 @@ from anylatent.corrections.best_of import BestOf
 from anylatent.energies import Roughness
 from anylatent.engine import Finished
 from anylatent.generation import RowGenerator, Settled
+from anylatent.hooks.residual_cache import ResidualCache
 from anylatent.paths.vocabulary import Masked
 from anylatent.schedules import Pyramid, Restart, Rise
 from anylatent.solvers.exponential import SDEDPMpp
@@ -119,11 +120,12 @@ def test_parts_say_where_they_are() -> None:
     assert second.spans == {"field": {"t": (pytest.approx(0.1), pytest.approx(0.1)), "x": (0.0, 1.0)}}
 
 
-def test_rows_settle_as_they_would_alone() -> None:
-    """In a batch, while others join, and by the same calls."""
-    together, _ = streamed(network(schedule=LAGS, batch=2), field(3, 1, 2))
+@pytest.mark.parametrize("more", [{}, {"hooks": (ResidualCache(threshold=1e9, first=1, last=1),)}], ids=["plain", "by its last step"])
+def test_rows_settle_as_they_would_alone(more: dict[str, Any]) -> None:
+    """In a batch, while others join, and by the same calls: a row's last step is its own, not that of a longer one."""
+    together, _ = streamed(network(schedule=LAGS, batch=2, **more), field(3, 1, 2))
     for row, blocks in enumerate((3, 1, 2)):
-        alone, _ = streamed(network(schedule=LAGS), replace(field(blocks), seeds=torch.tensor([7 + row])))
+        alone, _ = streamed(network(schedule=LAGS, **more), replace(field(blocks), seeds=torch.tensor([7 + row])))
         assert len(alone[0]) == len(together[row])
         for mine, theirs in zip(alone[0], together[row], strict=True):
             assert mine.receipts == theirs.receipts

@@ -246,18 +246,17 @@ def test_tokens_of_a_vocabulary_by_a_decoded_reward() -> None:
 
 
 def test_what_cannot_be_judged_is_refused() -> None:
-    specs, denoiser, state = ragged()
-    paths = {spec.name: Rectified() for spec in specs}
+    _, denoiser, state = ragged()
 
     def refusals(solver: Solver) -> list[str]:
-        return Sampling(solver=solver).refusals(specs, paths, (), "dit", False)
+        return Sampling(solver=solver).refusals(denoiser, False)
 
     axis = "energy 'roughness' goes along an axis 'z': stream 'field' has ['t', 'x']"
     assert axis in refusals(ValueSearch(energy=Roughness(along="z")))
     assert axis in refusals(Langevin(solver=ValueSearch(energy=Roughness(along="z")))), "inside of another, too"
     assert refusals(ValueSearch(energy=Roughness())) == ["energy 'roughness' goes along an axis '': stream 'cloud' has none"]
     alone = Sampling(streams={"field": StreamSampling(solver=ValueSearch(energy=Roughness()))})
-    assert not alone.refusals(specs, paths, (), "dit", False)
+    assert not alone.refusals(denoiser, False)
     for solver, problem in (
         (ValueSearch(energy=Roughness()), "stream 'cloud' has none"),
         (ValueSearch(energy=FEW), "only tokens are here"),
