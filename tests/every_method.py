@@ -73,7 +73,7 @@ RECIPES = {path.parent.name: path for path in sorted((ROOT / "recipes").glob("*/
 PAGE = ROOT / "docs" / "compatibility.md"
 SAMPLING = (
     "path", "schedule", "solver", "guidance", "rule", "annealing", "hook", "correction", "measurement", "energy", "best_of", "editor",
-    "perception",
+    "perception", "denoiser",
 )  # fmt: skip
 TRAINING = ("path", "times", "weighting", "loss", "coupling")
 CHANGING = ("guidance", "rule", "annealing", "hook", "correction", "measurement", "energy")
@@ -125,7 +125,7 @@ class Method:
     @property
     def name(self) -> str:
         """What it must be called when it is refused."""
-        return self.node.kind or self.family
+        return "self-condition" if self.family == "denoiser" else self.node.kind or self.family
 
     def on(self, case: "Case") -> Any:
         """It at work on a modality. Errors: `Refused`."""
@@ -170,6 +170,7 @@ def methods() -> dict[str, list[Method]]:
             for variation in ("", *node.variations):
                 method = of_node(node, variation, SMALL.get(node.kind))
                 found.setdefault(method.family, []).append(method)
+    found["denoiser"] = [Method("denoiser", "self-conditioning", DiTConfig, settings={"self_conditioning": 0.5})]
     order = dict.fromkeys((*SAMPLING, *TRAINING))
     return {family: found[family] for family in order}
 
@@ -215,13 +216,18 @@ class Case:
         return found
 
     @cache  # noqa: B019 (cases are kept for ever)
-    def denoiser(self, path: NoisePath, seed: int = 0) -> Denoiser:
-        """A small transformer whose weights do something. Errors: `Refused` for a path that cannot carry the streams."""
+    def denoiser(self, path: NoisePath, seed: int = 0, told: bool = False) -> Denoiser:
+        """A small transformer whose weights do something; `told`: a self-conditioned one.
+
+        Errors: `Refused` for a path that cannot carry the streams.
+        """
         found = self.corruptions(path)
         own = {name: StreamObjective(path=each.path, prediction=each.prediction) for name, each in found.items()}
         recipe = self.recipe.model_copy(
             update={
-                "denoiser": self.recipe.denoiser.model_copy(update={"depth": 2, "width": WIDTH, "heads": 2}),
+                "denoiser": self.recipe.denoiser.model_copy(
+                    update={"depth": 2, "width": WIDTH, "heads": 2, "self_conditioning": 0.5 * told}
+                ),
                 "objective": self.recipe.objective.model_copy(update={"streams": own}),
             }
         )
@@ -403,7 +409,7 @@ class Assembled:
 
 def _assembled(case: Case, path: NoisePath, chosen: Chosen, left_out: str = "") -> Assembled:
     """The methods put together, without those of one family; those that are a part of another are so in a plain one."""
-    there: dict[str, Any] = {family: each.on(case) for family, each in chosen.items() if family not in (left_out, "path")}
+    there: dict[str, Any] = {family: each.on(case) for family, each in chosen.items() if family not in (left_out, "path", "denoiser")}
     several = {"rule", "annealing"} & set(chosen) or ("hook" in chosen and chosen["hook"].node is AttentionFrom)
     guided = ClassifierFree() if several else Unguided()
     guidance: Guidance = there.get("guidance", guided)
@@ -447,12 +453,13 @@ def _matters(case: Case, path: NoisePath, chosen: Chosen, each: Method) -> bool:
 
 def made_by(case: Case, path: NoisePath, chosen: Chosen, rows: Sequence[int], left_out: str = "") -> tuple[State, dict[str, Receipt]]:
     """The rows of a trial, and what its methods say they did. Errors: `Refused`."""
-    denoiser = case.denoiser(path)
+    told = "denoiser" in chosen
+    denoiser = case.denoiser(path, told=told)
     try:
         what = _assembled(case, path, chosen, left_out)
     except ValidationError as error:
         raise Refused("; ".join(each["msg"].removeprefix("Value error, ") for each in error.errors())) from error
-    others = {other: case.denoiser(path, seed=1) for other in what.sampling.guidance.denoisers()}
+    others = {other: case.denoiser(path, seed=1, told=told) for other in what.sampling.guidance.denoisers()}
     classifiers = {name: case.classifier(name, path) for name in what.sampling.classifiers()}
     generator = RowGenerator(denoiser, what.sampling, False, others, case.tokenizer.decode, classifiers)
     seeds = torch.tensor([SEEDS[row] for row in rows])
@@ -510,7 +517,7 @@ def perceived(modality: str, *tried: Method) -> torch.Tensor:
     what, chosen = " + ".join(f"{each.family} {each.kind}" for each in tried), {each.family: each for each in tried}
     path = path_of(modality, chosen)
     case = case_on(modality, path)
-    denoiser, node = case.denoiser(path), chosen["perception"].on(case)
+    denoiser, node = case.denoiser(path, told="denoiser" in chosen), chosen["perception"].on(case)
     try:
         found = known_of(case, denoiser, node, [0, 1, 2])
     except ValueError as error:
@@ -547,8 +554,8 @@ def trained(modality: str, *tried: Method) -> None:
     what, chosen = " + ".join(f"{each.family} {each.kind}" for each in tried), {each.family: each for each in tried}
     path = path_of(modality, chosen)
     case = case_on(modality, path)
-    denoiser = deepcopy(case.denoiser(path)).requires_grad_(True)
-    parts = {FIELDS.get(family, family): each.on(case) for family, each in chosen.items() if family != "path"}
+    denoiser = deepcopy(case.denoiser(path, told="denoiser" in chosen)).requires_grad_(True)
+    parts = {FIELDS.get(family, family): each.on(case) for family, each in chosen.items() if family not in ("path", "denoiser")}
     try:
         objective = _objective(case, path, parts)
         refusals = objective.refusals(denoiser.specs)

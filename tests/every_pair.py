@@ -22,13 +22,14 @@ TABLE, PAGE = ROOT / "docs" / "methods" / "pairs.tsv", ROOT / "docs" / "methods"
 HEADER = "family\tkind\tfamily\tkind\ttried on\tverdict"
 
 
-SAMPLED = ("path", "schedule", "solver", "guidance", "hook", "correction", "editor")
+SAMPLED = ("path", "schedule", "solver", "guidance", "hook", "correction", "editor", "denoiser")
 """Families that a request can have one of each of: each meets each."""
 MEETINGS = (
-    *combinations(SAMPLED, 2), *combinations(TRAINING, 2), *((family, "best_of") for family in SAMPLED),
+    *combinations(SAMPLED, 2), *combinations(TRAINING, 2), *(("denoiser", family) for family in TRAINING if family != "path"),
+    *((family, "best_of") for family in SAMPLED),
     ("path", "rule"), ("solver", "rule"), ("guidance", "rule"), ("guidance", "annealing"),
     ("path", "measurement"), ("correction", "measurement"), ("solver", "energy"),
-    ("best_of", "energy"), ("path", "perception"),
+    ("best_of", "energy"), ("path", "perception"), ("denoiser", "perception"),
 )  # fmt: skip
 """The families that meet: what is a part of another method meets those that have such a part, and what it goes by itself."""
 PARTS = {
@@ -42,7 +43,7 @@ UNPAIRED = (
     "What is not paired, and why: a part of another method (a rule, an annealing, a measurement, an energy) meets the methods that have",
     "such a part, and the paths and solvers that it goes by; beyond those it is that method. Variations of a method are tried alone, but",
     "for what `compose` makes of its entries, which goes by paths, schedules and solvers. How a denoiser was trained no method of sampling",
-    "knows: training and sampling meet in the path alone. What a denoiser knows of given samples meets only paths.",
+    "knows: training and sampling meet in the path and in self-conditioning. What a denoiser knows of given samples meets those two.",
 )
 
 

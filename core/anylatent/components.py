@@ -25,6 +25,7 @@ from anylatent.guidance.none import Unguided
 from anylatent.guidance.per_condition import PerCondition
 from anylatent.guidance.perturbed import Perturbed
 from anylatent.guidance.plus_plus import PlusPlus
+from anylatent.guidance.reflection import Reflection
 from anylatent.guidance.regions import Regions
 from anylatent.guidance.rules.linear import LinearRule
 from anylatent.guidance.rules.projected import Projected
@@ -114,8 +115,8 @@ def core_components() -> list[type[Node]]:
         AdamsBashforth, Adaptive, Ancestral, BDIA, DDIM, DEIS, DPMpp2M, DPMpp3M, DPMSolver, EDICT, ERSDE, Euler, Exponential, Fitted,
         Heun, Langevin, RungeKutta, SDEDPMpp, SDEEuler, UniPC, ValueSearch,
         AncestralDiscrete, TauLeaping, Unmask,
-        Autoguidance, ClassifierFree, Compose, PerCondition, Perturbed, PlusPlus, Regions, SelfAttention, Sum, Unguided, Windows,
-        WithoutStreams,
+        Autoguidance, ClassifierFree, Compose, PerCondition, Perturbed, PlusPlus, Reflection, Regions, SelfAttention, Sum, Unguided,
+        Windows, WithoutStreams,
         LinearRule, Projected, Rescaled, Tangential, ZeroStar,
         AttentionFrom, AttentionReceived, Direction, PerturbAttention, ResidualCache, SkipBlocks,
         DDNM, DPS, ClassifierFunction, ClassifierGuidance, Clip, DiffPIR, EnergyGuidance, MMPS, PiGDM, REDDiff,

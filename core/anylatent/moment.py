@@ -16,6 +16,8 @@ class Moment:
     time: Float[Tensor, " rows"]
     step: Int[Tensor, " rows"]
     steps: Int[Tensor, " rows"]
+    rising: Bool[Tensor, " rows"] | None = None
+    """Rows that are asked to go up, undoing a step (`Schedule.reflects`); None: no row."""
 
 
 def _no_slope(condition: str, rows: Tensor, predicted: bool, marginal: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""How a row goes through its times: by its solver where they fall, by fresh noise where they rise, not at all where they rest."""
+"""How a row goes through its times: by its solver where they fall, by noise or inversion where they rise, not at all where they rest."""
 
 from collections.abc import Generator
 from dataclasses import replace
@@ -7,6 +7,7 @@ import torch
 
 from anylatent.paths.base import Path
 from anylatent.solvers.base import Memory, Move, Query, Solver, Steps
+from anylatent.solvers.ddim import DDIM
 from anylatent.types import Bool, Float, Tensor
 
 
@@ -44,8 +45,12 @@ def _column(solver: Solver, path: Path, times: Float[Tensor, " times"]) -> Float
     return out
 
 
-def moved(solver: Solver, x: Float[Tensor, "rows tokens width"], memory: Memory, move: Move, *, rests: bool, inverted: bool) -> Steps:
-    """One step of a solver (backwards, if `inverted`); tokens whose time rises are noised again, those whose time rests stay."""
+def moved(
+    solver: Solver, x: Float[Tensor, "rows tokens width"], memory: Memory, move: Move, *, rests: bool, reflects: bool, inverted: bool
+) -> Steps:
+    """One step of a solver (backwards, if `inverted`); tokens whose time rises are noised again (if it `reflects`: go up by DDIM's
+    inversion), those whose time rests stay.
+    """
     if not rests:
         return (yield from (solver.unstep(x, memory, move) if inverted else solver.step(x, memory, move)))
     rising, resting = move.s > move.t, move.s >= move.t
@@ -55,7 +60,11 @@ def moved(solver: Solver, x: Float[Tensor, "rows tokens width"], memory: Memory,
     new, remembered = (yield from _asking(steps, going)) if going.any() else (x, memory)
     new = torch.where(resting, x, new)
     remembered = {name: _held(resting, memory[name], value) for name, value in remembered.items()}
-    if rising.any():
+    if rising.any() and reflects:
+        up = replace(move, t=torch.maximum(move.t, move.s), s=torch.minimum(move.t, move.s))
+        undone, _ = yield from _asking(DDIM().unstep(x, {}, up), rising.flatten(1).any(1))
+        new = torch.where(rising, undone, new)
+    elif rising.any():
         new = torch.where(rising, move.path.renoise(x, move.t, move.s, move.noise(0, "rising")), new)
     return new, remembered
 

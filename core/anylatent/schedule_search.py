@@ -153,7 +153,7 @@ def _searched_streams(generator: RowGenerator, sampling: Sampling) -> list[Strea
 
 def searched_times(generator: RowGenerator, sampling: Sampling) -> Float[Tensor, " times"]:
     """Where the search begins: the times of the schedule as it is. Errors: `ValueError` if they are not one list that falls."""
-    schedule = sampling.schedule
+    schedule = sampling.guidance.course(sampling.schedule, sampling.steps)
     if schedule.rises or type(schedule).token_times is not Schedule.token_times:
         raise ValueError(
             f"schedule '{schedule.kind}' rises, or has times of their own for rows or tokens: what is searched is one list of times that "

@@ -12,6 +12,7 @@ from anylatent.guidance.compose import Compose, Entry
 from anylatent.guidance.per_condition import ConditionScale, PerCondition
 from anylatent.guidance.perturbed import Perturbed
 from anylatent.guidance.plus_plus import PlusPlus
+from anylatent.guidance.reflection import Reflection
 from anylatent.guidance.regions import Region, Regions, Span
 from anylatent.guidance.rules.projected import Projected
 from anylatent.guidance.rules.rescaled import Rescaled
@@ -72,6 +73,44 @@ class TestAutoguidance(GuidanceContract):
     @classmethod
     def neutral(cls) -> Guidance:
         return Autoguidance(model="weaker", scale=1)
+
+
+ALONE = Compose(entries=(Entry(model="weaker"),))
+"""Another denoiser, in place of this one."""
+
+
+class TestReflection(GuidanceContract):
+    """Down by one prediction, up by another: of the same denoiser under other guidance, and of another denoiser."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def denoiser(cls) -> Any:
+        return GuidedTransformer()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def others(cls) -> Mapping[str, Any]:
+        return {"weaker": GuidedTransformer(seed=1)}
+
+    @pytest.fixture(
+        scope="class",
+        params=[
+            Reflection(inner=ClassifierFree(scale=3.0), weak=ClassifierFree(scale=0.5, against={"component": 1}), repeats=2),
+            Reflection(weak=ALONE, share=1.0),
+            Reflection(inner=Perturbed(rule=Projected(momentum=-0.5)), weak=Sum(terms=(ClassifierFree(rule=Projected(momentum=0.3)),))),
+            Sum(terms=(Reflection(inner=SelfAttention(block=1)), ClassifierFree())),
+            Windows(windows=(Window(axis="i", size=5.0, overlap=2.0),), inner=Reflection(weak=ALONE)),
+        ],
+        ids=["zigzag", "weak-to-strong", "remembering", "in-rounds", "windows"],
+    )
+    @classmethod
+    def guidance(cls, request: pytest.FixtureRequest) -> Guidance:
+        return request.param
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def neutral(cls) -> Guidance:
+        return Reflection(weak=ALONE, repeats=0)
 
 
 class TestPerturbations(GuidanceContract):
@@ -203,8 +242,10 @@ class TestPlusPlus(GuidanceContract):
         lambda inner: Compose(entries=(Entry(),), inner=inner),
         lambda inner: Regions(regions=(Region(where=(SPAN,), ask={"component": 1}),), inner=inner),
         lambda inner: Windows(windows=(Window(axis="i", size=5),), inner=inner),
+        lambda inner: Reflection(inner=inner),
+        lambda inner: Reflection(weak=inner),
     ],
-    ids=["sum", "compose", "regions", "windows"],
+    ids=["sum", "compose", "regions", "windows", "strong", "weak"],
 )
 @pytest.mark.parametrize(
     "inner",

@@ -22,6 +22,7 @@ from anylatent.guidance.compose import Compose, Entry
 from anylatent.guidance.per_condition import ConditionScale, PerCondition
 from anylatent.guidance.perturbed import Perturbed
 from anylatent.guidance.plus_plus import PlusPlus
+from anylatent.guidance.reflection import Reflection
 from anylatent.guidance.regions import Region, Regions, Span
 from anylatent.guidance.self_attention import SelfAttention
 from anylatent.guidance.sum import Sum
@@ -79,6 +80,7 @@ GUIDANCES: list[tuple[Guidance, list[int]]] = [
     (Compose(entries=PARTS, rule="mean", inner=FREE), [12, 12]),
     (Regions(regions=(THERE,), inner=FREE), [12, 12]),
     (Windows(windows=(Window(axis="i", size=4.0, overlap=2.0),)), [4, 12]),
+    (Reflection(inner=FREE), [14, 14]),
     (Sum(terms=(FREE, SelfAttention())), [12, 12]),
     (Sum(terms=(FREE, Perturbed(interval=(0.0, 0.6)), Regions(regions=(THERE,)))), [14, 14]),
 ]
@@ -93,6 +95,7 @@ MORE_GUIDANCES: list[tuple[Guidance, list[int]]] = [
     (Compose(entries=PARTS, rule="mean"), [8, 8]),
     (Compose(entries=(*PARTS, Entry(model="weak")), rule="mean"), [12, 12]),
     (Regions(regions=(THERE,)), [8, 8]),
+    (Reflection(weak=Compose(entries=(Entry(model="weak"),)), share=1.0, repeats=2), [20, 20]),
     (Windows(windows=(Window(axis="i", size=4.0),), inner=FREE), [8, 16]),
 ]
 

@@ -1,12 +1,19 @@
 """What guidances that have others inside share."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
 
-from anylatent.guidance.base import Guidance, Variant
+from anylatent.guidance.base import Branch, Guidance, Variant
 from anylatent.hooks.base import Hook
 from anylatent.paths.base import Path
 from anylatent.spec import StreamSpec
 from anylatent.types import Float, Tensor
+
+if TYPE_CHECKING:
+    from anylatent.schedules.base import Schedule
+
+Heard = TypeVar("Heard")
 
 
 class Around(Guidance):
@@ -40,5 +47,21 @@ class Around(Guidance):
     def follows_noise(self) -> bool:
         return any(each.follows_noise() for each in self.within())
 
+    def course(self, schedule: "Schedule", steps: int) -> "Schedule":
+        for each in self.within():
+            schedule = each.course(schedule, steps)
+        return schedule
+
     def memory(self, x: Float[Tensor, "rows tokens width"]) -> dict[str, Tensor]:
         return {name: value for each in self.within() for name, value in each.memory(x).items()}
+
+
+def labelled(label: str, branch: Branch) -> Branch:
+    """A branch of one of several guidances inside, and what it asks (if that is the guidance's own), under names of its own."""
+    condition = branch.condition if branch.condition in ("asked", "null") else f"{label}:{branch.condition}"
+    return replace(branch, name=f"{label}:{branch.name}", condition=condition)
+
+
+def labelled_as(label: str, named: Mapping[str, Heard]) -> dict[str, Heard]:
+    """What is known of the branches of that guidance, or what it remembers, by the names that it knows."""
+    return {name.partition(":")[2]: each for name, each in named.items() if name.startswith(f"{label}:")}

@@ -14,13 +14,12 @@ class Autoguidance(Contrast, kind="autoguidance"):
 
     weak + scale (asked - weak) (Karras et al. 2024, 2406.02507, eq. 4), weak being any denoiser of the same tokens: the run's own
     weights as trained or averaged shortly, an early checkpoint, another run. It improves samples without a condition too.
-    To first order in the step this is also weak-to-strong reflection (Bai et al. 2025, 2502.00473), which denoises with the
-    strong one, inverts with the weak one, and so moves tokens by the difference of their scores.
+    What `reflection` does with weak and strong denoisers becomes this in small steps, at `scale` 1 + `repeats`.
     """
 
     example: ClassVar[Mapping[str, Any]] = {"model": "trained"}
     neutral: ClassVar[Mapping[str, Any] | None] = {"model": "trained", "scale": 1.0}
-    systems: ClassVar[tuple[str, ...]] = ("Autoguidance (2406.02507)", "W2SD, to first order (2502.00473)")
+    systems: ClassVar[tuple[str, ...]] = ("Autoguidance (2406.02507)",)
 
     model: str = Field(min_length=1, description="Weights of this run (trained, ema-0.9, trained@500), or another run's folder.")
     null: bool = Field(default=False, description="It is asked nothing: classifier-free guidance by a weaker denoiser.")

@@ -14,6 +14,7 @@ from anylatent.types import Bool, Float, Tensor
 
 if TYPE_CHECKING:
     from anylatent.conditioners.base import Conditions
+    from anylatent.schedules.base import Schedule
     from anylatent.state import State
 
 
@@ -94,6 +95,10 @@ class Guidance(Node, family="guidance"):
     def follows_noise(self) -> bool:
         """Whether it goes by what noise does on the way: solvers must then add the path's own (`Solver.renews`), in times that fall."""
         return False
+
+    def course(self, schedule: "Schedule", steps: int) -> "Schedule":
+        """The times that it goes through in place of a schedule of so many steps."""
+        return schedule
 
     def memory(self, x: Float[Tensor, "rows tokens width"]) -> dict[str, Tensor]:
         """What it remembers of a stream before a row's first question."""

@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
-from anylatent.guidance.around import Around
+from anylatent.guidance.around import Around, Heard, labelled, labelled_as
 from anylatent.guidance.base import Branch, Guidance, Variant
 from anylatent.moment import Here, Moment
 from anylatent.types import Float, Tensor
-
-Heard = TypeVar("Heard")
 
 
 class Sum(Around, kind="sum"):
@@ -46,7 +44,7 @@ class Sum(Around, kind="sum"):
     def follow(self, predictions: Mapping[str, Mapping[str, Tensor]], here: Mapping[str, Here]) -> Sequence[Branch]:
         found: dict[str, Branch] = {}
         for i, term in enumerate(self.terms):
-            own = {name: replace(each, memory=_own(each.memory, i)) for name, each in here.items()}
+            own = {name: replace(each, memory=labelled_as(str(i), each.memory)) for name, each in here.items()}
             _add(found, [self._named(i, branch) for branch in term.follow(self._heard(i, predictions), own)])
         return list(found.values())
 
@@ -60,7 +58,7 @@ class Sum(Around, kind="sum"):
     def combine(self, predictions: Mapping[str, Tensor], here: Here) -> Tensor:
         asked = data = predictions["asked"]
         for i, term in enumerate(self.terms):
-            own = replace(here, memory=_own(here.memory, i))
+            own = replace(here, memory=labelled_as(str(i), here.memory))
             guided = term.combine(self._heard(i, predictions), own)
             here.memory.update({f"{i}:{name}": value for name, value in own.memory.items()})
             data = guided if data is asked else data + (guided - asked)
@@ -71,16 +69,11 @@ class Sum(Around, kind="sum"):
         plain = branch.denoiser == "main" and not branch.absent and branch.sees is None and not any(h.changes for h in branch.hooks)
         if branch.name == branch.condition == "asked" and plain:
             return replace(branch, rows=None)
-        condition = branch.condition if branch.condition in ("asked", "null") else f"{i}:{branch.condition}"
-        return replace(branch, name=f"{i}:{branch.name}", condition=condition)
+        return labelled(str(i), branch)
 
     def _heard(self, i: int, predictions: Mapping[str, Heard]) -> dict[str, Heard]:
         """What a term's branches said, by the names that it knows."""
-        return {"asked": predictions["asked"]} | _own(predictions, i)
-
-
-def _own(named: Mapping[str, Heard], i: int) -> dict[str, Heard]:
-    return {name.partition(":")[2]: each for name, each in named.items() if name.startswith(f"{i}:")}
+        return {"asked": predictions["asked"]} | labelled_as(str(i), predictions)
 
 
 def _add(found: dict[str, Branch], branches: Sequence[Branch]) -> None:

@@ -25,6 +25,11 @@ class Schedule(Node, family="schedule"):
         return False
 
     @property
+    def reflects(self) -> bool:
+        """Whether tokens go up by the denoiser, as in an inversion, and not by fresh noise."""
+        return False
+
+    @property
     def own_times(self) -> bool:
         """Whether rows, or their tokens, may have times of their own (`token_times`): no other schedule can then go by its `times`."""
         return type(self).token_times is not Schedule.token_times

@@ -1,7 +1,7 @@
-"""Schedules that go up again: noise is added anew, and taken away with what is known by then."""
+"""Schedules that go up again: noise is added anew, or found by inversion, and taken away with what is known by then."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -10,7 +10,11 @@ from anylatent.node import Spec
 from anylatent.paths.base import Path
 from anylatent.schedules.base import Schedule, shared
 from anylatent.schedules.spaced import Uniform
+from anylatent.spec import StreamSpec
 from anylatent.types import Float, Tensor
+
+if TYPE_CHECKING:
+    from anylatent.state import Stream
 
 
 class Rise(Spec):
@@ -102,3 +106,44 @@ class Resample(Rising, kind="resample"):
                 at -= self.jump
                 order.append(at)
         return order
+
+
+class Reflected(Schedule, kind="reflection"):
+    """The schedule `of` in which each of the first `steps` is undone `repeats` times: what the guidance `reflection` makes of it."""
+
+    of: Schedule
+    steps: int
+    repeats: int
+
+    @property
+    def rises(self) -> bool:
+        return True
+
+    @property
+    def reflects(self) -> bool:
+        return True
+
+    @property
+    def own_times(self) -> bool:
+        return self.of.own_times
+
+    def apart(self, spec: StreamSpec) -> bool:
+        return self.of.apart(spec)
+
+    def refuses(self, spec: StreamSpec) -> str | None:
+        return self.of.refuses(spec)
+
+    def times(self, n: int, path: Path, start: float = 1.0) -> Float[Tensor, " times"]:
+        if self.of.rises:
+            raise ValueError(f"guidance 'reflection' undoes steps of a schedule that falls, given '{self.of.kind}', which rises")
+        return self._undone(self.of.times(n, path, start), 0)
+
+    def token_times(self, n: int, path: Path, start: float, stream: "Stream", spec: StreamSpec) -> Tensor | None:
+        times = self.of.token_times(n, path, start, stream, spec)
+        return times if times is None else self._undone(times, 1)
+
+    def _undone(self, times: Tensor, axis: int) -> Tensor:
+        last = times.shape[axis] - 1
+        again = [self.repeats if i < self.steps else 0 for i in range(last)]
+        visits = [0, *(index for i in range(last) for index in [i + 1, *[i, i + 1] * again[i]])]
+        return times.index_select(axis, torch.tensor(visits))

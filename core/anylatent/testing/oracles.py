@@ -108,9 +108,9 @@ class MixtureOracle(Denoiser):
         return {"tokens": self.posterior_mean(stream.values, t, chosen)}
 
     def posterior_mean(self, x: Float[Tensor, "rows tokens width"], t: Tensor, chosen: Float[Tensor, "rows components"]) -> Tensor:
-        """E[x0 | x_t = x]; `t` broadcasts; `chosen` weighs the components."""
+        """E[x0 | x_t = x]; `t` broadcasts; `chosen` weighs the components. Of fewer tokens (a window's) it is as of the first ones."""
         alpha, sigma = self.gaussian.alpha(t)[..., None], self.gaussian.sigma(t)[..., None]
-        means, stds = self.means.to(x.dtype)[None], self.stds.to(x.dtype)[None, :, None, None]
+        means, stds = self.means.to(x.dtype)[None, :, : x.shape[1]], self.stds.to(x.dtype)[None, :, None, None]
         variance = (alpha * stds) ** 2 + sigma**2
         away = x[:, None] - alpha * means
         size = x.shape[1] * x.shape[2]
