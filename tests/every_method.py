@@ -138,7 +138,12 @@ class Method:
         try:
             return self.node.model_validate(kind | fields | self.settings, context={"components": KNOWN})
         except ValidationError as error:
-            raise Refused("; ".join(each["msg"] for each in error.errors())) from error
+            raise Refused(_words(error)) from error
+
+
+def _words(error: ValidationError) -> str:
+    """What a person is told of it."""
+    return "; ".join(each["msg"].removeprefix("Value error, ") for each in error.errors())
 
 
 @cache
@@ -458,7 +463,7 @@ def made_by(case: Case, path: NoisePath, chosen: Chosen, rows: Sequence[int], le
     try:
         what = _assembled(case, path, chosen, left_out)
     except ValidationError as error:
-        raise Refused("; ".join(each["msg"].removeprefix("Value error, ") for each in error.errors())) from error
+        raise Refused(_words(error)) from error
     others = {other: case.denoiser(path, seed=1, told=told) for other in what.sampling.guidance.denoisers()}
     classifiers = {name: case.classifier(name, path) for name in what.sampling.classifiers()}
     generator = RowGenerator(denoiser, what.sampling, False, others, case.tokenizer.decode, classifiers)
@@ -560,7 +565,7 @@ def trained(modality: str, *tried: Method) -> None:
         objective = _objective(case, path, parts)
         refusals = objective.refusals(denoiser.specs)
     except ValidationError as error:
-        raise Refused("; ".join(each["msg"] for each in error.errors())) from error
+        raise Refused(_words(error)) from error
     if refusals:
         raise Refused("; ".join(refusals))
     clean = State.of(case.tokenizer.encode(case.samples[:4]).streams, [11, 12, 13, 14])
