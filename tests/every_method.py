@@ -29,6 +29,7 @@ from anylatent.denoiser import Corruption, Denoiser
 from anylatent.denoiser_config import DiTConfig
 from anylatent.editing import directions
 from anylatent.editing.base import Edit, Editor, encoded
+from anylatent.editing.interpolate import Interpolate
 from anylatent.editing.inverse import Inverse
 from anylatent.energies import Energy, SampleEnergy
 from anylatent.engine import receipts
@@ -473,7 +474,9 @@ def made_by(case: Case, path: NoisePath, chosen: Chosen, rows: Sequence[int], le
         if what.editor is None:
             edit = Edit(_layout(case, rows))
         else:
-            edit = what.editor.edit(case.tokenizer, [case.samples[row] for row in rows], seeds, generator, asked)
+            given = [case.samples[row] for row in rows]
+            ends = given[:2] if isinstance(what.editor, Interpolate) else given
+            edit = what.editor.edit(case.tokenizer, ends, seeds, generator, asked)
         known = edit.known or Known()
         if what.correction is not None and not known.measured:
             known = replace(known, measured=_measured(case, what.correction, rows, edit.state))
@@ -634,7 +637,7 @@ def page() -> str:
     lines = [
         "# What works with what",
         "",
-        "Made by `python tests/every_method.py`, which tries each cell; `make test` tries three modalities again, `make check`",
+        "Made by `python tests/every_method.py`, which tries each cell; `make test` tries two modalities again, `make check`",
         "all. ✓: rows alone are as in their batch, kept tokens come back bit for bit, guidance, hooks and",
         "corrections have changed something, and the result decodes. A number: the",
         "program refuses it there before anything is made, for the reason below. No plugin has code for any of these methods. Paths of a",

@@ -8,6 +8,7 @@ from catalogue import PAGE
 from anylatent.catalogue import METHODS, NO_NEUTRAL, UNITS, all_parts, example, expressing, families, page, papers, reckoned, summary, told
 from anylatent.cli.methods import methods
 from anylatent.components import core_components
+from anylatent.hooks.base import Hook
 from anylatent.node import Components, Node
 from anylatent.recipe import read
 
@@ -67,6 +68,17 @@ def test_costs_are_expressions_that_can_be_reckoned(node: type[Node]) -> None:
     assert all(reckoned(built, what, **quantities) >= 0 for what in node.costs)
 
 
+def test_a_plugins_method_without_a_neutral_setting_is_told_with_the_reason() -> None:
+    """Of every family: which of core's are neutral in some setting says nothing of a plugin's."""
+    reasons = [family for families in NO_NEUTRAL.values() for family in families]
+    assert sorted(reasons) == sorted({*METHODS, "option", "perception"})
+
+    class Quiet(Hook, kind="test-quiet"):
+        """Does nothing."""
+
+    assert "changes nothing with: no setting; it is off only where it is left out" in told(Quiet)
+
+
 def test_no_cell_of_what_is_neutral_or_what_it_costs_is_blank() -> None:
     """Neutral settings, or `-` for a reason that the page's head gives; calls wherever something is sampled or judged."""
     reasons = {family for families in NO_NEUTRAL.values() for family in families}
@@ -90,7 +102,15 @@ def test_no_cell_of_what_is_neutral_or_what_it_costs_is_blank() -> None:
 
 @pytest.mark.parametrize(
     ("system", "kind"),
-    [("DDBM", "bridge"), ("RePaint", "resample"), ("SAG", "self-attention"), ("sag", "self-attention"), ("2410.02416", "projected")],
+    [
+        ("DDBM", "bridge"),
+        ("RePaint", "resample"),
+        ("SAG", "self-attention"),
+        ("sag", "self-attention"),
+        ("2410.02416", "projected"),
+        ("2410.02416v2", "projected"),
+        ("arXiv:2410.02416", "projected"),
+    ],
 )
 def test_a_published_system_finds_its_methods(system: str, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     methods(system)
@@ -99,10 +119,19 @@ def test_a_published_system_finds_its_methods(system: str, kind: str, capsys: py
     assert len(told.splitlines()) <= 3, "a word within another is none"
 
 
+def test_one_way_of_a_system_finds_the_system() -> None:
+    """As papers and our own pages write it."""
+    found = {node.kind for node, _ in expressing("DPM-Solver++(2M)", core_components())}
+    assert found == {"dpm++2m", "dpm++3m", "dpm-solver", "sde-dpm++"}
+
+
 def test_what_is_no_system_is_no_method() -> None:
     assert not expressing("nosuchthing", core_components())
-    with pytest.raises(ValueError, match=r"there is no method, family or plugin 'nosuchthing'"):
-        methods("nosuchthing")
+    for name in ("nosuchthing", "Stable Diffusion 1.5", "No-such 2.0 (large)"):
+        with pytest.raises(ValueError, match=re.escape(f"there is no method, family or plugin '{name}'")):
+            methods(name)
+    with pytest.raises(ValueError, match="no installed plugin provides 'mine'"):
+        methods("mine.grid")
 
 
 def test_options_that_hold_options_are_told_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,7 +90,7 @@ def test_what_a_run_cannot_be_asked_is_said(run: Run, home: Path) -> None:
     with pytest.raises(ValueError, match=r"condition 'label': there is no class 11; the training set has 0, 1, 2"):
         run.sample(2, condition={"label": 11})
     message = (
-        r"a correction asks the classifier of 'caption', and the recipe trains none of it \(known: label\): "
+        r"a correction asks the classifier of 'caption', and the recipe of .*whole trains none of it \(known: label\): "
         r"add `classifiers: \{caption: \{\}\}` to the recipe, and train"
     )
     with pytest.raises(ValueError, match=message):

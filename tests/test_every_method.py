@@ -64,8 +64,8 @@ HEADER = [name.strip() for line in PAGE.read_text().splitlines() if line.startsw
 REASONS = {line.split(". ")[0]: line.split(". ", 1)[1] for line in PAGE.read_text().splitlines() if line[:1].isdigit() and ". " in line}
 
 
-OFTEN = {"image", "joint", "robot"}
-"""A grid, several streams with a given one, a sequence: the others are tried in the slow tests."""
+OFTEN = {"image", "joint"}
+"""A grid; several streams of unlike kinds: the others are tried in the slow tests, and by pairs in every run."""
 
 
 @pytest.mark.parametrize("modality", [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in RECIPES])

@@ -77,10 +77,12 @@ def written(folder: Path, recipe: dict) -> Path:
     return path
 
 
+OFTEN = {"image", "molecule"}
+"""The rest are in the slow tests: each takes a process of its own with a training."""
 FEW = digits(train={"steps": 3, "checkpoint": 2}, sample={"count": 3, "steps": 2})
 
 
-@pytest.mark.parametrize("name", MODALITIES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in MODALITIES])
 def test_each_modality_works_where_no_other_is_installed(name: str, place: Callable[..., Place], tmp_path: Path) -> None:
     """With the core and its own dependencies alone, its smoke recipe runs; a recipe of another is refused with what to install."""
     here, recipe = place(name), ROOT / "recipes" / name / "smoke.yaml"

@@ -23,10 +23,13 @@ from toys import toy_recipe
 import anylatent
 from anylatent import Run, execute, load_recipe
 from anylatent.cli.judging import judge
+from anylatent.corrections.best_of import BestOf
+from anylatent.corrections.clip import Clip
 from anylatent.denoiser import Corruption, Denoiser
 from anylatent.editing.masked_completion import MaskedCompletion
 from anylatent.editing.noise_space import NoiseSpace
 from anylatent.editing.translate import Translate
+from anylatent.energies import Roughness
 from anylatent.files import read_json
 from anylatent.generation import Settled
 from anylatent.guidance.none import Unguided
@@ -335,6 +338,18 @@ def test_requests_change_how_samples_are_made(loaded: Run) -> None:
     assert torch.equal(stacked(loaded.sample(2, {"label": 1}, weights="ema-0.9").samples), stacked(plain.samples)), "the longest average"
 
 
+def test_a_request_leaves_out_what_the_recipe_has(loaded: Run) -> None:
+    more = {"best_of": BestOf(count=2, energy=Roughness()), "corrections": (Clip(limit=0.1),)}
+    searching = Run(loaded.folder, loaded.recipe.model_copy(update={"sample": loaded.recipe.sample.model_copy(update=more)}))
+    least: dict[str, Any] = {"steps": 1, "corrections": None}
+    assert set(searching.sample(1, **least).receipts) >= {"best-of", "clip"}, "None: as the recipe says"
+    off: dict[str, Any] = {"best_of": None, "corrections": ()}
+    bare = searching.sample(1, steps=1, **off)
+    assert set(bare.receipts) == {"classifier-free", "engine"}
+    assert bare.receipts["engine"].counts["network_calls"] == 2, "with and without the label"
+    assert searching.generator(**off).sampling.best_of is None
+
+
 def test_progress_is_told(loaded: Run) -> None:
     events: list[Event] = []
     loaded.sample(5, watch=events.append)
@@ -349,7 +364,7 @@ def test_progress_is_told(loaded: Run) -> None:
         ({"condition": {"colour": "red"}}, r"unknown condition \['colour'\]: this denoiser knows \['label'\]"),
         ({"condition": {"label": 77}}, r"condition 'label': there is no class 77; the training set has 0, 1, 2"),
         ({"condition": [{"label": 1}]}, r"1 conditions were given for 2 samples: give one for all, or one each"),
-        ({"weights": "ema-0.7"}, r"there are no weights 'ema-0\.7': this run keeps trained, ema-0\.5, ema-0\.9"),
+        ({"weights": "ema-0.7"}, r"there are no weights 'ema-0\.7': .*whole keeps trained, ema-0\.5, ema-0\.9"),
         ({"size": 7}, r"size 7: expected a number of axis 'y', a multiple of 2, given 7"),
         ({"steps": 0}, r"steps"),
     ],
@@ -385,10 +400,18 @@ def test_an_editor_that_moves_by_a_solver_of_its_own_refuses_another(loaded: Run
     """It would be left out without a word."""
     given = [loaded.test_set[0].sample]
     for editor, by in ((Translate(), "its own `solver`, both ways"), (NoiseSpace(), "ancestral steps")):
-        for asked in ({"solver": Heun()}, {"streams": {"tokens": StreamSampling(solver=Heun())}}):
+        for asked in (
+            {"solver": Heun()},
+            {"streams": {"tokens": StreamSampling(solver=Heun())}},
+            {"streams": {"tokens": {"solver": Heun()}}},
+        ):
             with pytest.raises(ValueError, match=f"'{editor.kind}' moves samples by {by}: leave out the solver that is asked for besides"):
                 loaded.edit(editor, given, 1, **asked)
-    assert len(loaded.edit(NoiseSpace(), given, 1, steps=2, streams={"tokens": StreamSampling(schedule=Rho())})) == 1
+    assert len(loaded.edit(NoiseSpace(), given, 1, steps=2, streams={"tokens": {"schedule": Rho()}})) == 1
+    own = {"tokens": StreamSampling(solver=Heun())}
+    slow = Run(loaded.folder, loaded.recipe.model_copy(update={"sample": loaded.recipe.sample.model_copy(update={"streams": own})}))
+    beside = {"tokens": StreamSampling(solver=Heun(), schedule=Rho())}
+    assert len(slow.edit(NoiseSpace(), given, 1, steps=2, streams=beside)) == 1, "only the schedule is asked for besides"
 
 
 def test_samples_in_times_that_training_did_not_show_say_so(loaded: Run) -> None:
@@ -430,6 +453,19 @@ def test_files_are_judged_where_tokens_are_predicted_as_data(
     _, *lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
     assert all(abs(float(line.split()[1])) < 20 for line in lines)
+
+
+def test_classes_of_files_are_told_where_there_is_no_likelihood(
+    loaded: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = loaded.save_samples(loaded.sample(1), tmp_path)
+    monkeypatch.setattr("anylatent.perception.likelihood.unlikely", lambda denoiser: iter(["streams are of both sorts"]))
+    judge(loaded.folder, files[:1], draws=1)
+    _, line, why = capsys.readouterr().out.splitlines()
+    assert line.split()[1:3] in (["–", "0"], ["–", "1"], ["–", "2"])
+    assert why == "bits: streams are of both sorts"
+    with pytest.raises(ValueError, match="streams are of both sorts"):
+        judge(loaded.folder, files[:1], condition=["label=1"])
 
 
 # ------------------------------------------------------------------------------------------------------- without the data

@@ -149,6 +149,39 @@ def test_pairs_that_are_not_made_of_their_noise_alone_are_refused(first: Run, pa
     assert f"start.pairs: {text}" in problems(reflow(first, **pairs))
 
 
+@pytest.mark.parametrize(
+    ("pairs", "text"),
+    [
+        ({"weights": "ema-0.123"}, "there are no weights 'ema-0.123': RUN keeps trained, ema-0.5, ema-0.9"),
+        (
+            {"guidance": {"kind": "autoguidance", "model": "nonsense"}},
+            "guidance 'autoguidance' asks the denoiser 'nonsense': expected weights of RUN (trained, ema-0.5, ema-0.9), WEIGHTS@STEP",
+        ),
+        ({"guidance": {"kind": "autoguidance", "model": "trained@5"}}, "RUN has no checkpoint of step '5': it keeps 6"),
+        (
+            {"corrections": [{"kind": "classifier", "condition": "label"}]},
+            "a correction asks the classifier of 'label', and the recipe of RUN trains none of it (known: none): add",
+        ),
+        (
+            {"best_of": {"energy": {"kind": "molecule.property", "name": "logp", "target": 2.0}}},
+            "energy 'molecule.property' judges molecules",
+        ),
+    ],
+    ids=lambda each: next(iter(each)) if isinstance(each, dict) else "",
+)
+def test_pairs_are_checked_as_samples_are(first: Run, pairs: dict[str, Any], text: str) -> None:
+    assert f"start.pairs: {text.replace('RUN', str(first.folder))}" in problems(reflow(first, **pairs))
+
+
+def test_weights_that_were_trained_to_say_something_else_are_told(first: Run) -> None:
+    assert make_plan(load_recipe(after(first))).notes == []
+    changed = after(first, objective={"path": {"kind": "cosine"}, "prediction": "noise"}, sample={"steps": 2})
+    plan = make_plan(load_recipe(changed))
+    assert plan.problems == []
+    said = f"start: the weights of {first.folder} learned to say velocity of stream 'tokens' on the path {{kind: rectified}}, and are"
+    assert [note[: len(said)] for note in plan.notes] == [said]
+
+
 def test_made_samples_may_be_learned_from_without_their_noise(first: Run) -> None:
     """Then it does not matter how they were made."""
     recipe = reflow(first, solver={"kind": "ancestral"})

@@ -42,15 +42,17 @@ QUANTITIES = {
 
 NO_NEUTRAL = {
     "one of each is always at work": ("path", "times", "schedule", "solver", "method"),
-    "its family's plain kind (`none`, `independent`) is the neutral one, and this one differs from it in every setting": (
-        "weighting", "coupling",
+    "its family's plain kind (`none`, `independent`, `squared`) is the neutral one, and this one differs from it in every setting": (
+        "weighting", "coupling", "loss",
     ),
-    "it is off only where it is left out": ("guidance", "rule", "correction", "option"),
+    "it is off only where it is left out": ("guidance", "rule", "hook", "correction", "option"),
     "it is there to measure, wish, edit or judge": ("measurement", "energy", "editor", "perception"),
 }  # fmt: skip
 """Why methods of some families have no neutral setting."""
 
 _PAPER = re.compile(r"\b\d{4}\.\d{4,5}\b")
+_AS_CITED = re.compile(r"(?:arxiv:\s*)?(\d{4}\.\d{4,5})(?:v\d+)?", re.IGNORECASE)
+"""An arXiv id as one copies it: `2201.09865v2`, `arXiv:2201.09865`."""
 
 
 def summary(node: type[Spec]) -> str:
@@ -239,7 +241,16 @@ def _no_neutral(family: str) -> str:
 
 
 def expressing(name: str, nodes: Iterable[type[Node]]) -> list[tuple[type[Node], str]]:
-    """Components that express a published system of this name or arXiv id, cite it, or say the word in their first line; and where."""
+    """Components that express a published system of this name or arXiv id, cite it, or say the word in their first line; and where.
+
+    `DPM-Solver++(2M)`, one of a system's ways, is sought without the way if none is named so.
+    """
+    nodes, cited = list(nodes), _AS_CITED.fullmatch(name)
+    hits = _expressing(cited[1] if cited else name, nodes)
+    return hits or _expressing(re.sub(r"\s*\([^()]*\)$", "", name), nodes)
+
+
+def _expressing(name: str, nodes: Sequence[type[Node]]) -> list[tuple[type[Node], str]]:
     word = re.compile(rf"(?<![\w.]){re.escape(name)}(?!\w)", re.IGNORECASE)
     hits = []
     for node in nodes:

@@ -14,7 +14,7 @@ from anylatent.nn.sites import Sites
 from anylatent.paths.base import Path, Prediction
 from anylatent.spec import StreamSpec
 from anylatent.state import State, Stream
-from anylatent.types import Float, Int, Tensor
+from anylatent.types import Bool, Float, Int, Tensor
 
 TOLD = 5.0
 """In standard deviations of clean tokens, the largest prediction that a network is told of."""
@@ -29,21 +29,33 @@ class Corruption:
 
 
 class ModulationCache:
-    """Modulations by condition vector and noise level, each computed once; emptied when it would pass its byte budget.
+    """Modulations by condition vector and noise level, each computed once; emptied, whole, when it would pass its byte budget.
 
-    Rows say which vector is theirs by `Condition.ids`, given out by `enter`; looking up is a few tensor operations,
-    whatever the number of rows.
+    Rows say which vector is theirs by `Condition.ids`, given out by `enter`; looking up is a few tensor operations, whatever the number
+    of rows. No id is given out twice, so what rows in flight ask after it was emptied is computed anew.
     """
 
     def __init__(self, backbone: Backbone, budget: int = 256 << 20) -> None:
         self.backbone, self.budget = backbone, budget
         self.computed = 0
         """Modulations computed so far: what a receipt or a test can compare with steps x distinct conditions."""
+        self._next = 0
+        self._empty()
+
+    def _empty(self) -> None:
         self._ids: dict[bytes, int] = {}
-        self._vectors: list[Tensor] = []
+        self._known: Tensor | None = None
         self._levels: Tensor | None = None
         self._places: Tensor | None = None
         self._pool: Tensor | None = None
+        self._filled = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all that it keeps."""
+        vectors = len(self._ids) * len(next(iter(self._ids), b""))
+        pool = () if self._pool is None else (self._pool[: self._filled],)
+        return vectors + sum(each.nbytes for each in (self._known, self._levels, self._places, *pool) if each is not None)
 
     def enter(self, condition: Condition) -> Condition:
         """The same condition, with the ids of its vectors."""
@@ -52,8 +64,8 @@ class ModulationCache:
         for row in distinct:
             identity = row.cpu().numpy().tobytes()
             if identity not in self._ids:
-                self._ids[identity] = len(self._vectors)
-                self._vectors.append(row)
+                self._ids[identity] = self._next
+                self._next += 1
             ids.append(self._ids[identity])
         return replace(condition, ids=torch.tensor(ids, device=condition.vector.device)[which])
 
@@ -61,54 +73,78 @@ class ModulationCache:
         """Compute the modulations of all distinct vectors x levels that are not known yet, in one product."""
         assert condition.ids is not None, "`enter` comes first"
         distinct = condition.ids.unique()
-        self._get(levels.unique().expand(len(distinct), -1), distinct)
+        vectors = condition.vector[_rows_of(distinct, condition.ids)]
+        self._get(levels.unique().expand(len(distinct), -1), distinct, vectors)
 
     def get(self, levels: Float[Tensor, "rows levels"], condition: Condition) -> Float[Tensor, "rows levels numbers"]:
         """The modulation of each row at each of its levels; what is not known yet is computed."""
-        return self.backbone.modulate(levels, condition.vector) if condition.ids is None else self._get(levels, condition.ids)
+        if condition.ids is None:
+            return self.backbone.modulate(levels, condition.vector)
+        return self._get(levels, condition.ids, condition.vector)
 
-    def _get(self, levels: Float[Tensor, "rows levels"], ids: Int[Tensor, " rows"]) -> Float[Tensor, "rows levels numbers"]:
+    def _get(
+        self, levels: Float[Tensor, "rows levels"], ids: Int[Tensor, " rows"], vectors: Float[Tensor, "rows width"]
+    ) -> Float[Tensor, "rows levels numbers"]:
         places = self._find(levels, ids)
-        missing = places < 0
-        if missing.any():
-            self._compute(ids[:, None].expand_as(levels)[missing], levels[missing])
+        if (missing := places < 0).any():
+            self._compute(levels, ids, vectors, missing)
             places = self._find(levels, ids)
             if (places < 0).any():  # what was known had to make room
-                self._compute(ids[:, None].expand_as(levels).flatten(), levels.flatten())
+                self._compute(levels, ids, vectors, torch.ones_like(missing))
                 places = self._find(levels, ids)
         assert self._pool is not None, "there is at least one row and level"
         return self._pool[places]
 
     def _find(self, levels: Tensor, ids: Tensor) -> Tensor:
-        if self._levels is None or self._places is None:
+        """Where in the pool they are; -1: nowhere."""
+        if self._levels is None or self._known is None or self._places is None:
             return torch.full_like(levels, -1, dtype=torch.long)
-        if int(ids.max()) >= len(self._places):
-            self._places = nn.functional.pad(self._places, (0, 0, 0, len(self._vectors) - len(self._places)), value=-1)
         columns = torch.searchsorted(self._levels, levels.contiguous()).clamp(max=len(self._levels) - 1)
-        return torch.where(self._levels[columns] == levels, self._places[ids[:, None], columns], -1)
+        rows = torch.searchsorted(self._known, ids).clamp(max=len(self._known) - 1)
+        there = (self._levels[columns] == levels) & (self._known[rows] == ids)[:, None]
+        return torch.where(there, self._places[rows[:, None], columns], -1)
 
-    def _compute(self, ids: Tensor, levels: Tensor) -> None:
-        pairs = torch.unique(torch.stack((ids.double(), levels.double()), 1), dim=0)
-        ids, levels = pairs[:, 0].long(), pairs[:, 1].float()
-        vectors = torch.stack([self._vectors[i] for i in ids.tolist()])
+    def _compute(self, levels: Tensor, ids: Tensor, vectors: Tensor, wanted: Bool[Tensor, "rows levels"]) -> None:
+        pairs = torch.unique(torch.stack((ids[:, None].expand_as(levels)[wanted].double(), levels[wanted].double()), 1), dim=0)
+        which, times = pairs[:, 0].long(), pairs[:, 1].float()
         with torch.no_grad():  # kept between calls, of which only some are differentiated
-            new = self.backbone.modulate(levels[:, None], vectors)[:, 0]
+            new = self.backbone.modulate(times[:, None], vectors[_rows_of(which, ids)])[:, 0]
         self.computed += len(new)
-        if self._pool is not None and self._pool.nbytes + new.nbytes > self.budget:
-            self._pool = self._levels = self._places = None
-        first = 0 if self._pool is None else len(self._pool)
-        self._pool = new if self._pool is None else torch.cat((self._pool, new))
-        self._add_levels(levels.unique())
-        assert self._levels is not None, "just added"
-        assert self._places is not None, "just added"
-        self._places[ids, torch.searchsorted(self._levels, levels)] = torch.arange(first, first + len(new), device=new.device)
+        known, there, places = self._enlarged(which, times)
+        before = 0 if self._places is None else self._places.nbytes
+        if self.nbytes - before + places.nbytes + new.nbytes > self.budget:
+            self._empty()
+            known, there, places = self._enlarged(which, times)
+        places[torch.searchsorted(known, which), torch.searchsorted(there, times)] = self._keep(new)
+        self._known, self._levels, self._places = known, there, places
 
-    def _add_levels(self, levels: Tensor) -> None:
-        old, places = self._levels, self._places
-        self._levels = levels if old is None else torch.cat((old, levels)).unique()
-        self._places = torch.full((len(self._vectors), len(self._levels)), -1, device=levels.device)
-        if old is not None and places is not None:
-            self._places[: len(places), torch.searchsorted(self._levels, old)] = places
+    def _keep(self, new: Float[Tensor, "new numbers"]) -> Int[Tensor, " new"]:
+        """Where in the pool they are now; its room is doubled when it is full, so that what is there is seldom moved."""
+        first, filled = self._filled, self._filled + len(new)
+        if self._pool is None or filled > len(self._pool):
+            room = new.new_empty(max(filled, min(2 * filled, self.budget // max(1, new[0].nbytes))), new.shape[1])
+            if self._pool is not None:
+                room[:first] = self._pool[:first]
+            self._pool = room
+        self._pool[first:filled] = new
+        self._filled = filled
+        return torch.arange(first, filled, device=new.device)
+
+    def _enlarged(self, ids: Tensor, levels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The ids, levels and places that there are, with these besides."""
+        if self._known is None or self._levels is None or self._places is None:
+            known, there = ids.unique(), levels.unique()
+            return known, there, torch.full((len(known), len(there)), -1, device=levels.device)
+        known, there = torch.cat((self._known, ids)).unique(), torch.cat((self._levels, levels)).unique()
+        places = torch.full((len(known), len(there)), -1, device=levels.device)
+        places[torch.searchsorted(known, self._known)[:, None], torch.searchsorted(there, self._levels)] = self._places
+        return known, there, places
+
+
+def _rows_of(wanted: Int[Tensor, " wanted"], ids: Int[Tensor, " rows"]) -> Int[Tensor, " wanted"]:
+    """A row of each of the ids that are wanted."""
+    order = ids.argsort()
+    return order[torch.searchsorted(ids[order], wanted)]
 
 
 class Shown(NamedTuple):

@@ -16,16 +16,17 @@ from anylatent.energies import Decode
 from anylatent.guidance.base import Branch
 from anylatent.hooks.base import Store
 from anylatent.known import Known
-from anylatent.lanes import TOLD, Lane, Manner
+from anylatent.lanes import TOLD, Lane, Manner, own_steps, widened
 from anylatent.moment import Moment
 from anylatent.moves import solver_table
 from anylatent.paths.base import Path
 from anylatent.perception.token_classifier import TokenClassifier
+from anylatent.questions import Question, hooked
 from anylatent.sampling import Sampling
 from anylatent.solvers.base import Memory
 from anylatent.state import Receipt, State, Stream, Tally, spent
 from anylatent.types import Bool, Int, Tensor
-from anylatent.walk import Question, Walk, hooked
+from anylatent.walk import Walk
 
 
 @dataclass(frozen=True)
@@ -151,20 +152,14 @@ class Engine:
         missing = sorted(set(guidance.variants()) - set(request.variants))
         if missing:
             refusals.append(f"guidance '{guidance.kind}' asks under {missing}: the request has {sorted(request.variants) or 'no variants'}")
-        refusals += request.known.problems({spec.name: tuple(request.state[spec.name].shape) for spec in self.denoiser.specs})
+        values = {spec.name: request.state[spec.name].values for spec in self.denoiser.specs}
+        memory = {name: request.sampling.solver_of(name).memory(x) for name, x in values.items()}
+        refusals += request.known.problems({name: tuple(x.shape) for name, x in values.items()}, memory)
         refusals += request.sampling.unmeasured([list(names) for names in request.known.measured.values()])
         if request.inverted:
-            solvers = [request.sampling.solver_of(name) for name in [spec.name for spec in self.denoiser.specs]]
-            refusals += [
-                f"solver '{solver.kind}' has no way back: invert with 'ddim', or exactly with an invertible one"
-                for solver in solvers
-                if solver.way_back == "none"
-            ]
-            if any(denoiser.self_conditioned for denoiser in self.denoisers.values()):
-                refusals.append(
-                    "a self-conditioned denoiser goes by what it said before: its predictions are no function of the tokens alone, and "
-                    "have no way back"
-                )
+            refusals += request.sampling.one_way(values)
+        if request.inverted and any(denoiser.self_conditioned for denoiser in self.denoisers.values()):
+            refusals.append("a self-conditioned denoiser goes by what it said before, not by the tokens alone: that has no way back")
         if refusals:
             raise ValueError("; ".join(refusals))
 
@@ -197,19 +192,24 @@ class Engine:
         conditions = {
             who: {name: self._prepare(who, times, condition) for name, condition in named.items()} for who, named in encoded.items()
         }
-        rows = len(ids)
-        moves = torch.stack([(each.diff(dim=1) != 0).any(2).expand(rows, -1) for each in times.values()]).any(0)
-        # The steps that a longer row makes are none of a shorter one's.
-        count = (moves * torch.arange(1, steps + 1)).amax(1).clamp(min=1).to(self.device)
-        state = replace(state.with_values(begun), rows=torch.tensor(ids, device=self.device))
-        manner = Manner(sampling, request.noised, request.inverted, any(bool((t.diff(dim=1) >= 0).any()) for t in times.values()))
+        rows, count = len(ids), own_steps(times, len(ids)).to(self.device)
         lane = Lane(
-            manner, state, given, noise, memory, recall, dict(known.recorded), {name: dict(each) for name, each in known.measured.items()},
-            {name: x[:, None].repeat(1, steps + 1, 1, 1) for name, x in begun.items() if request.trail},
-            {name: t.float().to(self.device).expand(rows, -1, -1) for name, t in times.items()},
-            {name: t.float().to(self.device).expand(rows, -1, -1, -1) for name, t in tables.items()},
-            torch.zeros_like(count), count, conditions, {name: each.to(self.device) for name, each in request.classes.items()},
-        )  # fmt: skip
+            manner=Manner(sampling, request.noised, request.inverted, any(bool((t.diff(dim=1) >= 0).any()) for t in times.values())),
+            state=replace(state.with_values(begun), rows=torch.tensor(ids, device=self.device)),
+            given=given,
+            noise=noise,
+            memory=memory,
+            recall=recall,
+            recorded=dict(known.recorded),
+            measured={name: {what: widened(x) for what, x in each.items()} for name, each in known.measured.items()},
+            trail={name: x[:, None].repeat(1, steps + 1, 1, 1) for name, x in begun.items() if request.trail},
+            times={name: t.float().to(self.device).expand(rows, -1, -1) for name, t in times.items()},
+            tables={name: t.float().to(self.device).expand(rows, -1, -1, -1) for name, t in tables.items()},
+            step=torch.zeros_like(count),
+            steps=count,
+            conditions=conditions,
+            classes={name: each.to(self.device) for name, each in request.classes.items()},
+        )
         return self._key(request, lane), lane
 
     def _times(self, request: Request, state: State) -> dict[str, Tensor]:

@@ -25,8 +25,8 @@ class Known:
     measured: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     spent: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
-    def problems(self, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[str]:
-        """Why it is not of these rows: `shapes` `(B, N, C)` of the streams that there are."""
+    def problems(self, shapes: Mapping[str, tuple[int, ...]], memory: Mapping[str, Mapping[str, Tensor]] | None = None) -> Iterator[str]:
+        """Why it is not of these rows: `shapes` `(B, N, C)` of the streams that there are, `memory` what their solvers begin with."""
         rows = next(iter(shapes.values()))[0]
         for part in ("prior", "begun", "memory", "recorded", "measured"):
             known = getattr(self, part)
@@ -41,7 +41,14 @@ class Known:
                         yield f"{whose} has {len(tensor)} rows: the request has {rows}"
                     elif part in ("prior", "begun") and tuple(tensor.shape) != shapes[name]:
                         yield f"{whose} has the shape {tuple(tensor.shape)}: the request's tokens have {shapes[name]}"
-
+                    elif part == "recorded" and (tensor.dim() != 4 or tuple(tensor.shape[2:]) != shapes[name][1:]):
+                        expected = ", ".join(map(str, shapes[name][1:]))
+                        yield f"{whose} has the shape {tuple(tensor.shape)}: expected ({rows}, steps, {expected})"
+        for name, own in (memory or {}).items():
+            given = {what: tuple(tensor.shape) for what, tensor in self.memory.get(name, own).items()}
+            expected = {what: tuple(tensor.shape) for what, tensor in own.items()}
+            if given != expected:
+                yield f"`Known.memory` of stream '{name}' has {given or 'nothing'}: its solver remembers {expected or 'nothing'}"
         for method, counts in self.spent.items():
             for name, amounts in counts.items():
                 if len(amounts) != rows:

@@ -1,6 +1,6 @@
 """Lanes: rows that move alike, each at its own step of its own times."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -111,3 +111,14 @@ def cat_padded(tensors: Sequence[Tensor]) -> Tensor:
         pads = [amount for axis in range(x.dim() - 1, 0, -1) for amount in (0, sizes[axis - 1] - x.shape[axis])]
         padded.append(torch.nn.functional.pad(x, pads) if any(pads) else x)
     return torch.cat(padded)
+
+
+def own_steps(times: Mapping[str, Tensor], rows: int) -> Int[Tensor, " rows"]:
+    """How many steps each row makes: those that a longer one still makes are none of a shorter one's."""
+    moves = torch.stack([(each.diff(dim=1) != 0).any(2).expand(rows, -1) for each in times.values()]).any(0)
+    return (moves * torch.arange(1, moves.shape[1] + 1)).amax(1).clamp(min=1)
+
+
+def widened(x: Tensor) -> Tensor:
+    """Numbers of rows, with an axis besides theirs: so lanes can be joined."""
+    return x[:, None] if x.dim() == 1 else x

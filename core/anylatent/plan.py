@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from anylatent.build import build_classifier, build_dataset, build_denoiser, build_tokenizer, condition_values
+from anylatent.catalogue import in_line
 from anylatent.data import Dataset
 from anylatent.denoiser import Denoiser
 from anylatent.energies import Decode
@@ -62,7 +64,7 @@ def make_plan(recipe: Recipe) -> Plan:
         return plan
     _data(plan, train)
     try:
-        other = _start(plan)
+        other = _start(plan, train)
         tokenizer, rows = _tokenizer(plan, train, other)
         _denoiser(plan, tokenizer, rows, train, other)
     except (ValueError, FileNotFoundError) as error:
@@ -70,7 +72,7 @@ def make_plan(recipe: Recipe) -> Plan:
     return plan
 
 
-def _start(plan: Plan) -> RunFolder | None:
+def _start(plan: Plan, train: Dataset) -> RunFolder | None:
     """The run that the recipe starts from, if there is one. Errors: `ValueError`, `FileNotFoundError` if it cannot go on from it."""
     recipe, start = plan.recipe, plan.recipe.start
     pairs = None if start is None else start.pairs
@@ -96,11 +98,11 @@ def _start(plan: Plan) -> RunFolder | None:
         made = f"{pairs.count:,} samples of it, {pairs.steps} steps of {pairs.solver.kind}"
         rows = _extremes(other.tokenizer.layout(torch.arange(_LOOKED_AT)))
         plan.facts.append(("pairs", f"{made}, {_calls(pairs, known, rows, other.tokenizer.decode)}"))
-        found = pairs.refusals(known, bool(other.recipe.conditions))
-        found += [*pairs.guidance.unknown(known.conditions), *pairs.unmeasured()]
+        found = [*_unsuited(pairs, other.recipe, known, train[0].sample), *other.lacking(pairs, start.weights)]
         if recipe.objective.coupling.made:
             found += pairs.undetermined([spec.name for spec in known.specs if not spec.given])
         plan.problems += [f"start.pairs: {text}" for text in found]
+        plan.notes += [f"start.pairs: {text}" for text in pairs.unforced(known.specs, other.recipe.objective.forcing).values()]
     return other
 
 
@@ -159,6 +161,17 @@ def _continued(recipe: Recipe, tokenizer: Tokenizer, other: RunFolder) -> Denois
     return denoiser
 
 
+def _meant(denoiser: Denoiser, other: Denoiser, folder: Path) -> Iterator[str]:
+    """What a person should know of first weights that were trained to say something else."""
+    for name, own in denoiser.corruptions.items():
+        theirs = other.corruptions[name]
+        if (own.path, own.prediction) != (theirs.path, theirs.prediction):
+            yield (
+                f"start: the weights of {folder} learned to say {theirs.prediction} of stream '{name}' on the path {in_line(theirs.path)}, "
+                f"and are to say {own.prediction} on {in_line(own.path)}: what they know is of little use here; take over the `objective`"
+            )
+
+
 def _axes(spec) -> str:
     return "axes " + " ".join(f"{axis.name}/{axis.unit}" for axis in spec.axes) if spec.axes else "no axes"
 
@@ -170,6 +183,7 @@ def _denoiser(plan: Plan, tokenizer: Tokenizer, rows: State, train: Dataset, oth
         denoiser = build_denoiser(recipe, tokenizer.specs, {name: [row.get(name) for row in asked] for name in recipe.conditions})
     else:
         denoiser = _continued(recipe, tokenizer, other)
+        plan.notes += _meant(denoiser, other.denoiser(), other.folder)
     parameters = sum(p.numel() for p in denoiser.parameters())
     paths = ", ".join(
         f"{spec.name} by {denoiser.path(spec.name).kind}, predicting {denoiser.corruptions[spec.name].prediction}"
@@ -192,8 +206,7 @@ def _denoiser(plan: Plan, tokenizer: Tokenizer, rows: State, train: Dataset, oth
     calls = _calls(sample, denoiser, rows, lambda state: [train[0].sample] * len(state))
     plan.facts.append(("sampling", f"{sample.count} samples, {sample.steps} steps of {sample.solver.kind}: {calls}"))
     _classifiers(plan, tokenizer, train)
-    plan.problems += list(_conflicts(plan, denoiser, tokenizer))
-    plan.problems += sample.unjudged(train[0].sample)
+    plan.problems += [*_unsuited(sample, recipe, denoiser, train[0].sample), *_conflicts(plan, denoiser, tokenizer)]
     plan.notes += sample.unforced(denoiser.specs, recipe.objective.forcing).values()
     plan.notes += filter(None, [recipe.objective.coupling.seldom(asked, train_node.batch // train_node.accumulate)])
 
@@ -231,17 +244,26 @@ def _calls(sample: Sampling, denoiser: Denoiser, rows: State, decode: Decode) ->
     return f"{most:,} network calls each" if least == most else f"{least:,} to {most:,} network calls each, by their size"
 
 
+def _unsuited(sampling: Sampling, recipe: Recipe, denoiser: Denoiser, sample: Any) -> Iterator[str]:
+    """Why a denoiser that a recipe trains, on samples such as this one, cannot be sampled so."""
+    yield from sampling.refusals(denoiser, bool(recipe.conditions))
+    yield from sampling.guidance.unknown(denoiser.conditions)
+    yield from sampling.unmeasured()
+    yield from sampling.unjudged(sample)
+    dropped = [name for name, config in recipe.conditions.items() if config.dropout == 0]
+    if dropped and sampling.guidance.needs_null():
+        kind = sampling.guidance.kind
+        yield f"guidance '{kind}' needs a null that training has seen: give the conditions {dropped} a dropout above 0"
+
+
 def _conflicts(plan: Plan, denoiser: Denoiser, tokenizer: Tokenizer) -> Iterator[str]:
     recipe = plan.recipe
-    yield from recipe.sample.refusals(denoiser, bool(recipe.conditions))
     yield from recipe.objective.refusals(denoiser.specs)
-    yield from recipe.sample.guidance.unknown(denoiser.conditions)
     for metric in recipe.evaluate:
         yield from metric.refusals(recipe.modality, tokenizer)
         yield from metric.unanswered(denoiser)
         if recipe.sample.count < metric.min_n:
             yield f"metric '{metric.kind}' needs at least {metric.min_n} samples: sample.count is {recipe.sample.count}"
-    yield from recipe.sample.unmeasured()
     names = weights_of(recipe)
     if recipe.sample.weights and recipe.sample.weights not in names:
         yield f"there will be no weights '{recipe.sample.weights}': this training keeps {', '.join(names)}"
@@ -254,10 +276,6 @@ def _conflicts(plan: Plan, denoiser: Denoiser, tokenizer: Tokenizer) -> Iterator
         elif name not in names and not (Path(name) / "recipe.yaml").is_file():
             yield no_denoiser(recipe, recipe.sample.guidance.kind, name)
     yield from (no_classifier(recipe, name) for name in recipe.sample.classifiers() if name not in recipe.classifiers)
-    dropped = [name for name, config in recipe.conditions.items() if config.dropout == 0]
-    if dropped and recipe.sample.guidance.needs_null():
-        kind = recipe.sample.guidance.kind
-        yield f"guidance '{kind}' needs a null that training has seen: give the conditions {dropped} a dropout above 0"
 
 
 def _memory(parameters: int, recipe: Recipe, tokens: int) -> float:

@@ -2,7 +2,8 @@
 
 import platform
 import time
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +19,7 @@ from anylatent.locking import FolderLock
 from anylatent.nn.kernels import linear_kernel
 from anylatent.perception.token_classifier import TokenClassifier
 from anylatent.recipe.model import Recipe
+from anylatent.sampling import Sampling
 from anylatent.tokenizers.base import Tokenizer
 from anylatent.training import checkpoint
 from anylatent.training.averages import average_name
@@ -77,7 +79,7 @@ class RunFolder:
         return weights_of(self.recipe)
 
     def denoiser(self, weights: str = "", found: Path | None = None) -> Denoiser:
-        """The denoiser with the named weights of a checkpoint (the newest); empty: the longest average.
+        """The denoiser with the named weights of a checkpoint (the newest); empty: `sample.weights`, or else the longest average.
 
         Errors: `FileNotFoundError` if there is no checkpoint yet; `ValueError` for unknown weights; `DamagedFile`.
         """
@@ -86,7 +88,7 @@ class RunFolder:
             raise FileNotFoundError(f"{self.folder} has no checkpoint yet: `anylatent train {self.folder}` makes one")
         weights = weights or self.recipe.sample.weights or self.weights[-1]
         if weights not in self.weights:
-            raise ValueError(f"there are no weights '{weights}': this run keeps {', '.join(self.weights)}")
+            raise ValueError(f"there are no weights '{weights}': {self.folder} keeps {', '.join(self.weights)}")
         if (found, weights) in self._loaded:
             return self._loaded[found, weights]
         denoiser = build_denoiser(self.recipe, self.tokenizer.specs, self.facts.conditions)
@@ -109,7 +111,7 @@ class RunFolder:
         Errors: `ValueError` if the recipe has none; `FileNotFoundError` if it is not trained yet; `DamagedFile`.
         """
         if condition not in self.recipe.classifiers:
-            raise ValueError(no_classifier(self.recipe, condition))
+            raise ValueError(no_classifier(self.recipe, condition, str(self.folder)))
         found = checkpoint.newest(self.classifier_folder(condition))
         if found is None or condition not in self.facts.classes:
             raise FileNotFoundError(
@@ -151,13 +153,27 @@ class RunFolder:
         if sign:
             return self.denoiser(weights, self._checkpoint(step))
         if not (Path(name) / "recipe.yaml").is_file():
-            raise ValueError(no_denoiser(self.recipe, kind, name))
+            raise ValueError(no_denoiser(self.recipe, kind, name, str(self.folder)))
         other = RunFolder.open(name)
         if other.tokenizer.fingerprint() != self.tokenizer.fingerprint():
             raise ValueError(
                 f"guidance asks the denoiser of {name}, whose tokens are others: its tokenizer must be the one of {self.folder}"
             )
         return other.denoiser()
+
+    def lacking(self, sampling: Sampling, weights: str = "") -> Iterator[str]:
+        """What it was not trained to have, or has no more, of what a sampling asks; `weights`: where that names none."""
+        guidance = sampling.guidance
+        asked: list[Callable[[], Any]] = [
+            partial(self.denoiser, sampling.weights or weights),
+            *(partial(self.other_denoiser, name, guidance.kind) for name in guidance.denoisers()),
+            *(partial(self.classifier, name) for name in sampling.classifiers()),
+        ]
+        for load in asked:
+            try:
+                load()
+            except (ValueError, FileNotFoundError) as error:
+                yield str(error)
 
     def _checkpoint(self, step: str) -> Path:
         kept = sorted(path for path in (self.folder / "checkpoints").glob("*") if path.name.isdigit())
@@ -177,19 +193,20 @@ def weights_of(recipe: Recipe) -> list[str]:
     return ["trained", *(average_name(decay) for decay in sorted(recipe.train.ema))]
 
 
-def no_denoiser(recipe: Recipe, guidance: str, name: str) -> str:
+def no_denoiser(recipe: Recipe, guidance: str, name: str, run: str = "this run") -> str:
     """What to say of a denoiser that guidance names, and that its run cannot have."""
     return (
-        f"guidance '{guidance}' asks the denoiser '{name}': expected weights of this run "
+        f"guidance '{guidance}' asks the denoiser '{name}': expected weights of {run} "
         f"({', '.join(weights_of(recipe))}), WEIGHTS@STEP of a checkpoint that it keeps, or the folder of another run"
     )
 
 
-def no_classifier(recipe: Recipe, condition: str) -> str:
-    """What to say of a classifier that a correction asks, and that no recipe trained."""
+def no_classifier(recipe: Recipe, condition: str, run: str = "") -> str:
+    """What to say of a classifier that a correction asks, and that the recipe (of `run`) does not train."""
     known = ", ".join(recipe.classifiers) or "none"
+    whose = f"the recipe of {run}" if run else "the recipe"
     return (
-        f"a correction asks the classifier of '{condition}', and the recipe trains none of it (known: {known}): "
+        f"a correction asks the classifier of '{condition}', and {whose} trains none of it (known: {known}): "
         f"add `classifiers: {{{condition}: {{}}}}` to the recipe, and train"
     )
 

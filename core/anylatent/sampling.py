@@ -19,7 +19,7 @@ from anylatent.solvers.exponential import SDEDPMpp
 from anylatent.spec import StreamSpec
 
 if TYPE_CHECKING:
-    from anylatent.denoiser import Denoiser
+    from anylatent.denoiser import Corruption, Denoiser
     from anylatent.nn.backbone import Backbone
     from anylatent.state import State
 
@@ -52,7 +52,10 @@ class Sampling(Node):
 
     def schedule_of(self, stream: str) -> Schedule:
         """What a stream goes through, as its own schedule and the guidance say."""
-        return self.guidance.course(self.streams.get(stream, StreamSampling()).schedule or self.schedule, self.steps)
+        return self.guidance.course(self._named_schedule(stream), self.steps)
+
+    def _named_schedule(self, stream: str) -> Schedule:
+        return self.streams.get(stream, StreamSampling()).schedule or self.schedule
 
     def classifiers(self) -> tuple[str, ...]:
         """The conditions whose classifiers its corrections ask."""
@@ -63,7 +66,7 @@ class Sampling(Node):
         names = [spec.name for spec in denoiser.specs]
         found = [f"there is no stream '{name}': the tokenizer makes {sorted(names)}" for name in self.streams if name not in names]
         for spec in denoiser.specs:
-            found += self._refused_along(spec, denoiser.path(spec.name))
+            found += self._refused_along(spec, denoiser.corruptions[spec.name])
         found += filter(None, [correction.refuses(denoiser.specs) for correction in self.corrections])
         found += self._refused_hooks(denoiser.backbone)
         found += filter(None, [self.guidance.refuses(denoiser.specs), self.best_of and self.best_of.refuses(denoiser.specs)])
@@ -78,12 +81,16 @@ class Sampling(Node):
             found.append(f"guidance '{self.guidance.kind}' needs a condition to guide towards, and the recipe has none under `conditions`")
         return list(dict.fromkeys(found))
 
-    def _refused_along(self, spec: StreamSpec, path: Path) -> list[str]:
+    def _refused_along(self, spec: StreamSpec, corruption: "Corruption") -> list[str]:
         """Why a stream cannot go along its path so."""
-        solver, schedule = self.solver_of(spec.name), self.schedule_of(spec.name)
+        solver, schedule, path = self.solver_of(spec.name), self.schedule_of(spec.name), corruption.path
         found = [solver.supports(path), schedule.refuses(spec), None if spec.given else solver.refuses(spec)]
         try:
-            found.append(solver.refuses_times(schedule.times(self.steps, path)))
+            times = schedule.times(self.steps, path, path.start(corruption.prediction))
+            refused = None if spec.given else solver.refuses_times(None if schedule.own_times else times)
+            if refused and schedule is not self._named_schedule(spec.name):
+                refused += f"; guidance '{self.guidance.kind}' makes other times of any schedule: leave it out"
+            found.append(refused)
         except ValueError as error:
             found.append(str(error))
         if not spec.given and not self.guidance.supports(path):
@@ -151,6 +158,11 @@ class Sampling(Node):
                     "objective.forcing 0 does not show: expect worse samples, the more the larger its lag is"
                 )
         return found
+
+    def one_way(self, streams: Collection[str]) -> list[str]:
+        """Which solvers of these streams cannot go back from the data."""
+        solvers = dict.fromkeys(solver.kind for solver in map(self.solver_of, streams) if solver.way_back == "none")
+        return [f"solver '{kind}' has no way back: invert with 'ddim', or exactly with an invertible one" for kind in solvers]
 
     def undetermined(self, streams: Collection[str]) -> list[str]:
         """What makes samples of these streams of more than their own noise: another seed's, or new noise on the way."""

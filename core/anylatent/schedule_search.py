@@ -74,11 +74,11 @@ def search_schedule(
     tried: list[float] = []
 
     def error(times: Float[Tensor, " times"]) -> float:
-        tried.append(float(distances(_table(times), first).mean()))
+        tried.append(float(distances(table_of(times), first).mean()))
         trials.watch(Step("search", len(tried), total))
         return tried[-1]
 
-    found = _table(searched(error, times, rounds))
+    found = table_of(searched(error, times, rounds))
     trials.watch(Stage("check", 1))
     both = torch.stack([distances(each, others) for each in (sampling.schedule, found)], 1)
     trials.watch(Step("check", 1, 1))
@@ -139,10 +139,11 @@ def less(pairs: Float[Tensor, "rows 2"]) -> float:
     return 1 - after / before if before else 0.0
 
 
-def _table(times: Float[Tensor, " times"]) -> Table:
-    """The schedule of these times, in four digits, as it is printed; none is later than the first."""
+def table_of(times: Float[Tensor, " times"], digits: int = 4) -> Table:
+    """The schedule of these times, in so many digits, as it is printed; none is later than the first."""
     first = float(times[0])
-    return Table(knots=tuple(min(first, float(f"{t:.4g}")) for t in times[:-1].tolist()), unit="time")
+    knots = [min(first, float(f"{t:.{digits}g}")) for t in times[:-1].tolist()]
+    return Table(knots=tuple(knots if len(knots) > 1 else [first, first / 2]), unit="time")  # one step visits the first knot alone
 
 
 def _searched_streams(generator: RowGenerator, sampling: Sampling) -> list[StreamSpec]:
@@ -154,6 +155,11 @@ def _searched_streams(generator: RowGenerator, sampling: Sampling) -> list[Strea
 def searched_times(generator: RowGenerator, sampling: Sampling) -> Float[Tensor, " times"]:
     """Where the search begins: the times of the schedule as it is. Errors: `ValueError` if they are not one list that falls."""
     schedule = sampling.guidance.course(sampling.schedule, sampling.steps)
+    if schedule is not sampling.schedule:
+        raise ValueError(
+            f"guidance '{sampling.guidance.kind}' makes times of its own of a schedule, and what is searched is one list of times that "
+            "falls: begin without it (--guidance)"
+        )
     if schedule.rises or type(schedule).token_times is not Schedule.token_times:
         raise ValueError(
             f"schedule '{schedule.kind}' rises, or has times of their own for rows or tokens: what is searched is one list of times that "

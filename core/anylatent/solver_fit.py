@@ -11,8 +11,7 @@ from anylatent.generation import RowGenerator
 from anylatent.metrics.intervals import bootstrap
 from anylatent.paths.base import GaussianPath
 from anylatent.sampling import Sampling, StreamSampling
-from anylatent.schedule_search import FoundSchedule, Trials, less, made_tokens, searched_times
-from anylatent.schedules import Table, Uniform
+from anylatent.schedule_search import FoundSchedule, Trials, less, made_tokens, searched_times, table_of
 from anylatent.solvers.dpmpp import DPMpp2M
 from anylatent.solvers.fitted import Fitted
 from anylatent.state import State
@@ -39,10 +38,11 @@ def fit_solver(
 ) -> FoundSolver:
     """Fit a `Fitted` solver for each stream that is made, for the generator's steps, schedule and guidance.
 
-    Duan et al. 2023, 2305.14677 (OLSS), with the prediction of the clean tokens: step k is the least-squares solution, over all tokens
-    of the first half of the rows, of where `dpm++2m` in `reference_steps` (ten times the steps, 50 at least) is at the step's end, by
-    where the fitted steps are and all they have heard. It is judged on the other rows. It costs (steps + 1) / 2 times the calls of
-    a sample, and the reference. Errors: `ValueError` where steps are not such combinations, and for too few rows.
+    Duan et al. 2023, 2305.14677 (OLSS-P: the times are given), with the prediction of the clean tokens: step k is the least-squares
+    solution, over all tokens of the first half of the rows, of where `dpm++2m` in `reference_steps` (ten times the steps, 50 at least)
+    is at the step's end, by where the fitted steps are and all they have heard. It is judged on the other rows. It costs
+    (steps + 1) / 2 times the calls of a sample, and the reference. Errors: `ValueError` where steps are not such combinations, and for
+    too few rows.
     """
     began = time.perf_counter()
     watch = watch or (lambda event: None)
@@ -79,16 +79,15 @@ def fit_solver(
     before, after = both.mean(0).tolist()
     share, (below, above) = less(both), bootstrap(less, (both,), sampling.seed)
     return FoundSolver(
-        _table(times), sampling.steps, parts * sampling.steps, before, after, share, share - below, share + above, len(others),
+        table_of(times, _DIGITS), sampling.steps, parts * sampling.steps, before, after, share, share - below, share + above, len(others),
         trials.network_calls, time.perf_counter() - began, found,
     )  # fmt: skip
 
 
 def _through(sampling: Sampling, times: Float[Tensor, " times"], solvers: Mapping[str, Fitted]) -> Sampling:
     """The same, through these times, by these solvers of streams."""
-    schedule = _table(times) if len(times) > 2 else Uniform()  # one step has no time in between
     streams = {name: StreamSampling(solver=solver) for name, solver in solvers.items()}
-    return sampling.model_copy(update={"steps": len(times) - 1, "schedule": schedule, "streams": streams})
+    return sampling.model_copy(update={"steps": len(times) - 1, "schedule": table_of(times, _DIGITS), "streams": streams})
 
 
 def _nearest(target: Tensor, columns: Sequence[Tensor], made: Tensor) -> tuple[float, ...]:
@@ -102,10 +101,6 @@ def _nearest(target: Tensor, columns: Sequence[Tensor], made: Tensor) -> tuple[f
 
 def _solver(times: Float[Tensor, " times"], rows: Sequence[tuple[float, ...]]) -> Fitted:
     return Fitted(times=tuple(float(f"{t:.{_DIGITS}g}") for t in times.tolist()), rows=tuple(rows))
-
-
-def _table(times: Float[Tensor, " times"]) -> Table:
-    return Table(knots=tuple(float(f"{t:.{_DIGITS}g}") for t in times[:-1].tolist()), unit="time")
 
 
 def _divided(times: Float[Tensor, " times"], parts: int) -> Float[Tensor, " more"]:

@@ -9,7 +9,7 @@ import torch
 from small_runs import trained
 
 from anylatent.conditioners.base import Conditions
-from anylatent.corrections.classifier import ClassifierGuidance
+from anylatent.corrections.classifier import ClassifierFunction, ClassifierGuidance
 from anylatent.corrections.energy import EnergyGuidance
 from anylatent.denoiser import Corruption, Denoiser
 from anylatent.denoiser_config import DiTConfig
@@ -29,6 +29,7 @@ from anylatent.spec import StreamSpec
 from anylatent.state import State, Stream
 from anylatent.testing.backbones import random_state, shaken, two_stream_specs
 from anylatent.testing.corrections import CorrectionCase, CorrectionContract
+from anylatent.testing.guidance import here_at
 from anylatent.testing.oracles import MixtureOracle
 from anylatent.training.config import Training
 from anylatent.training.courses import ClassifierCourse, at_all_times
@@ -44,11 +45,18 @@ def mixture() -> MixtureOracle:
 
 
 def bayes(oracle: MixtureOracle, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-    """p(component | x_t) `(B, 3)`; `t` `(B, 1, 1)`."""
-    alpha, sigma = oracle.gaussian.alpha(t)[..., None], oracle.gaussian.sigma(t)[..., None]
+    """p(component | x_t) `(B, 3)`; `t` `(B, #N, 1)`."""
+    alpha, sigma = oracle.gaussian.alpha(t)[:, None], oracle.gaussian.sigma(t)[:, None]
     variance = (alpha * oracle.stds[None, :, None, None]) ** 2 + sigma**2
     square = (x[:, None] - alpha * oracle.means[None]).square() / (2 * variance) + 0.5 * variance.log()
     return (oracle.weights.log() - square.sum((2, 3))).softmax(1)
+
+
+def by_component(oracle: MixtureOracle, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    """E[x0 | x_t, component] `(B, 3, N, C)`; `t` `(B, #N, 1)`."""
+    alpha, sigma = oracle.gaussian.alpha(t)[:, None], oracle.gaussian.sigma(t)[:, None]
+    stds, means = oracle.stds[None, :, None, None], oracle.means[None]
+    return means + alpha * stds**2 / ((alpha * stds) ** 2 + sigma**2) * (x[:, None] - alpha * means)
 
 
 def drawn(oracle: MixtureOracle, rows: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -112,6 +120,26 @@ def test_a_trained_classifier_is_nearly_bayes_rule(learnt: TokenClassifier) -> N
         prior = 0.5 * (oracle.weights - exact).abs().sum(1).mean()
         assert apart < 0.08, f"{apart:.3f} at t = {t}"
         assert t > 0.9 or prior > 3 * apart, "it is more than the prior"
+
+
+def test_the_right_classifier_makes_each_tokens_conditional_prediction() -> None:
+    """Tokens at times of their own; those of which less than 0.02 is left stay as they are, whatever a classifier says of them."""
+    oracle = mixture()
+    t = torch.tensor([[0.97, 0.5, 0.1, 0.9], [1.0, 0.3, 0.99, 0.6], [1.0, 1.0, 0.985, 1.0]])[..., None]
+    x = torch.randn(3, 4, 2, generator=torch.Generator().manual_seed(0))
+    odds, each = bayes(oracle, x, t), by_component(oracle, x, t)
+    data = (odds[..., None, None] * each).sum(1)
+    wanted, shift = torch.tensor([[0.0], [1.0], [2.0]]), torch.linspace(1, 2, 3)
+
+    def knows(x: torch.Tensor, time: torch.Tensor, layout: Layout) -> torch.Tensor:
+        errs = x[:, :1, :1].flatten(1) * shift * (t[:, :1, 0] == 1)  # of tokens that are noise
+        return bayes(oracle, x, t).log() + errs
+
+    made = ClassifierFunction(classifier=knows).correct(data, here_at(Rectified(), x, t, measured={"class": wanted}))
+    own, faint = each[torch.arange(3), wanted[:, 0].long()], (t > 0.98).expand(made.shape)
+    torch.testing.assert_close(made[~faint], own[~faint], atol=1e-3, rtol=1e-3)
+    assert torch.equal(made[faint], data[faint])
+    assert (own - data)[faint].abs().max() > 0.3, "which the right one would have changed"
 
 
 def test_rows_become_of_the_class_that_they_are_asked(learnt: TokenClassifier) -> None:
@@ -249,7 +277,7 @@ def test_backward_passes_are_counted_for_the_rows_that_ask() -> None:
     asked: list[dict[str, Any]] = [{"component": "up"}, {}, {"component": "left"}, {"component": None}]
     _, receipts = finished(Sampling(steps=4, corrections=(ASKS,)), asked)
     assert [row.get("classifier", {}).get("gradients", 0) for row in receipts] == [4, 0, 4, 0]
-    assert [row.get("classifier", {}).get("changed", 0) for row in receipts] == [4, 0, 4, 0]
+    assert [row.get("classifier", {}).get("changed", 0) for row in receipts] == [3, 0, 3, 0], "nothing is left to be told at t = 1"
     assert all(row["engine"] == receipts[0]["engine"] for row in receipts), "the denoiser is not asked more, nor differentiated"
     late = ASKS.model_copy(update={"interval": (0.0, 0.6)})
     _, receipts = finished(Sampling(steps=4, corrections=(late,)), asked)
@@ -308,6 +336,33 @@ def test_several_predicted_streams_are_shown_together() -> None:
         assert difference.abs() > 1e-3
 
 
+@pytest.mark.parametrize("noised", [False, True])
+def test_predictions_are_shown_from_the_first_step_on(noised: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At time 0, where they are of pure noise too; given tokens as they were given, absent streams as the denoiser sees them."""
+    denoiser, classifier = two_streams(), random_classifier(two_stream_specs())
+    heard, said, shown = [], [], []
+    forward, slopes = denoiser.forward, classifier.slopes
+    monkeypatch.setattr(denoiser, "forward", lambda state, *rest: heard.append(state) or said.append(forward(state, *rest)) or said[-1])
+    monkeypatch.setattr(classifier, "slopes", lambda state, *rest: shown.append(state) or slopes(state, *rest))
+    state = random_state(two_stream_specs(), [4, 4])
+    absent, keep = torch.tensor([[0.0], [1.0]]).expand(2, 4), torch.zeros(2, 4, dtype=torch.bool)
+    keep[:, 1] = True
+    state = state.with_time({"field": torch.zeros(2, 4), "cloud": absent}).with_kept("field", keep)
+    correction = ClassifierGuidance(condition="kind", sees="predicted")
+    generator = RowGenerator(
+        denoiser, Sampling(steps=2, solver=DDIM(), corrections=(correction,)), noised, classifiers={"kind": classifier}
+    )
+    generator(state, [{"kind": "up"}] * 2)
+    assert [float(each["field"].time.max()) for each in heard] == [1.0, 0.5]
+    for asked, data, seen in zip(heard, said, shown, strict=True):
+        assert not seen["field"].time.any()
+        assert torch.equal(seen["field"].values[:, 1], state["field"].values[:, 1])
+        assert torch.equal(seen["field"].values[~keep], data["field"][~keep].detach())
+        assert torch.equal(seen["cloud"].time, absent)
+        assert torch.equal(seen["cloud"].values[0], data["cloud"][0].detach())
+        assert torch.equal(seen["cloud"].values[1], asked["cloud"].values[1].detach())
+
+
 def test_less_of_the_sum_of_all_classes_can_be_taken_off() -> None:
     classifier, state = random_classifier(two_stream_specs()), random_state(two_stream_specs(), [4, 3])
     rows, wanted = torch.tensor([True, True]), torch.tensor([2, 0])
@@ -349,7 +404,7 @@ def test_streams_are_guided_together() -> None:
     generator = RowGenerator(denoiser, sampling, False, classifiers={"kind": random_classifier(specs)})
     empty = random_state(specs, [4, 4]).map(lambda stream: replace(stream, time=torch.zeros_like(stream.time)))
     done = list(generator.stream(empty, [{"kind": "up"}, {"kind": "up"}]))
-    assert [each.receipts["classifier"] for each in done] == [{"gradients": 3.0, "changed": 6.0}] * 2
+    assert [each.receipts["classifier"] for each in done] == [{"gradients": 3.0, "changed": 4.0}] * 2, "of two streams; not at t = 1"
     for shift in (0.0, 1.0):
         given = empty.with_values({"field": empty["field"].values + shift}).with_kept("field", empty["field"].mask)
         made = generator(given, [{"kind": "up"}, {"kind": "up"}])

@@ -21,14 +21,16 @@ from anylatent import doctor
 from anylatent.cli import hoisted
 from anylatent.cli.progress import Lines, Tally, bars
 from anylatent.cli.runs import _new_folder, _show_samples
-from anylatent.cli.text import duration, found_schedule, measured, rate, table
+from anylatent.cli.text import duration, found_schedule, found_solver, measured, rate, table
 from anylatent.files import whole_folder
 from anylatent.metrics.base import Measure
 from anylatent.paths.rectified import Rectified
 from anylatent.recipe import read
 from anylatent.schedule_search import FoundSchedule
 from anylatent.schedules import Schedule, Table
+from anylatent.solver_fit import FoundSolver
 from anylatent.solvers.base import Solver
+from anylatent.solvers.fitted import Fitted
 from anylatent.training.events import Note, Saved, Stage, Step
 
 TOY = Path(__file__).parent / "toy_plugin.py"
@@ -96,6 +98,8 @@ def workplace(tmp_path_factory) -> Path:
     (folder / "boom.yaml").write_text(RECIPE.replace("toy.waves", "boom.data"))
     (folder / "given.json").write_text(json.dumps([0.1 * i for i in range(8)]))
     (folder / "other.json").write_text(json.dumps([0.5 * (-1) ** i for i in range(8)]))
+    for name in "def":
+        (folder / f"{name}.json").write_text(json.dumps([0.1 * (ord(name) * i % 7) for i in range(8)]))
     (folder / "bad.json").write_text("{")
     (folder / "full").mkdir()
     (folder / "full" / "mine.txt").write_text("keep me")
@@ -218,6 +222,19 @@ def heavy(workplace, light) -> dict[str, Result]:
                 "--out",
                 "c",
             ],
+            "directions of given ones": [
+                *["direction", run, "--out", "given.safetensors", "--condition", "label=1"],
+                *["--given", "given.json", "--given", "other.json", "--given", "d.json", "--given", "e.json"],
+                *["--given", "f.json"],
+            ],
+            "direction of two": [
+                *["direction", run, "--out", "x.safetensors", "--svd", "1", "--given", "given.json", "--given", "other.json"],
+            ],
+            "direction of one twice": [
+                *["direction", run, "--out", "x.safetensors", "--svd", "1"],
+                *["--given", "given.json", "--given", "other.json", "--given", "./given.json"],
+            ],
+            "too many directions": ["direction", run, "--out", "x.safetensors", "--svd", "3", "--count", "3"],
             "no direction": ["direction", run, "--out", "x.safetensors"],
             "direction again": ["direction", run, "--out", "svd.safetensors", "--svd", "2"],
             "both directions": ["direction", run, "--out", "x.safetensors", "--svd", "2", "--against", "label=1"],
@@ -227,6 +244,7 @@ def heavy(workplace, light) -> dict[str, Result]:
             "against what": ["direction", run, "--out", "x.safetensors", "--condition", "label=1", "--against", "lable=0"],
             "smoothness": ["evaluate", run, "--metric", "{kind: istd, pairs: 2, steps: 2}"],
             "judge": ["judge", run, "given.json", "other.json", "--steps", "2", "--draws", "2"],
+            "judge the other": ["judge", run, "other.json", "--steps", "2", "--draws", "2"],
             "judge as told": ["judge", run, "given.json", "other.json", "--steps", "2", "--condition", "label=1"],
             "judge nothing": ["judge", run, "given.json", "missing.json"],
             "evaluate": ["evaluate", run],
@@ -392,6 +410,14 @@ def test_a_terminal_that_cannot_show_a_sign_is_no_reason_to_fail(workplace):
         ),
         ("directions", 0, "found             2, for all tokens alike, after block 0, at time 0.7\nvariance along 0  "),
         ("along", 0, "direction: moved "),
+        ("directions of given ones", 0, "), on 2 other samples\n"),
+        (
+            "direction of two",
+            1,
+            "error: --given: a direction is found in one half of the samples and judged on the other: give 4 or more, given 2",
+        ),
+        ("direction of one twice", 1, "error: --given given.json is given twice: what a direction is found in cannot judge it"),
+        ("too many directions", 1, "error: --svd 3: 3 samples differ in at most 2 directions; ask for fewer, or take more samples"),
         ("no direction", 1, "error: say what to find: --condition NAME=VALUE (and --against NAME=VALUE), or --svd N"),
         ("direction again", 1, "error: --out svd.safetensors exists: choose another"),
         ("both directions", 1, "error: --against belongs to a contrast: leave it out, or leave out --svd"),
@@ -439,11 +465,24 @@ def test_a_found_solver_can_be_pasted(heavy):
     assert re.fullmatch(r"error          [0-9.e-]+ of dpm\+\+2m, [0-9.e-]+ after: .*, on 2 other seeds", worth[1])
 
 
+def test_solvers_of_several_streams_can_be_pasted_as_options():
+    solver = Fitted(times=(1, 0), rows=((0.1, 0.9),))  # of one step: enough to be printed
+    table = Table(knots=(1, 0.5), unit="time")
+    found = FoundSolver(table, 1, 50, 0.4, 0.3, 0.25, 0.1, 0.3, 64, 12_345, 70.0, {"digit": solver, "label": solver})
+    lines = found_solver(found).splitlines()
+    node = "{solver: {kind: fitted, times: [1, 0], rows: [[0.1, 0.9]]}}"
+    assert lines[2:5] == ["streams:", f"  digit: {node}", f"  label: {node}"]
+    asked = shlex.split(lines[5].removeprefix("options: "))
+    schedule = lines[1].removeprefix("schedule: ")
+    assert asked == ["--steps", "1", "--schedule", schedule, "--stream", f"digit={node}", "--stream", f"label={node}"]
+
+
 def test_files_are_judged_a_line_each(heavy):
     header, given, other = heavy["judge"].out.splitlines()
     for line in (given, other):
         assert re.fullmatch(r"(given|other)\.json +-?[0-9]+\.[0-9]{3} +[0-3] +[01]\.[0-9]{3}", line)
     assert given.split()[1] != other.split()[1]
+    assert heavy["judge the other"].out.splitlines()[1].split() == other.split(), "alone as after another file"
     assert header.split() == ["file", "bits", "a", "number", "label", "probability"]
 
 
@@ -502,8 +541,12 @@ def test_two_commands_at_once_never_have_the_same_folder(tmp_path):
     assert [path.name for path in sorted(tmp_path.glob("sampled/*/*"))] == ["a.json", "b.json"]
     with pytest.raises(ValueError, match="001 was filled by another command meanwhile: what it wrote stays"):
         _show_samples(None, None, tmp_path / "sampled" / "001")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="stopped"), _new_folder(None, tmp_path / "sampled"):
-        raise ValueError("stopped")
+    (tmp_path / "mine").mkdir()
+    for out in (None, tmp_path / "mine", tmp_path / "new"):
+        with pytest.raises(ValueError, match="stopped"), _new_folder(out, tmp_path / "sampled"):
+            raise ValueError("stopped")
+    assert (tmp_path / "mine").is_dir(), "an empty folder of the user's stays"
+    assert not (tmp_path / "new").exists()
     assert sorted(path.name for path in (tmp_path / "sampled").iterdir()) == ["001", "002"]
 
 

@@ -142,6 +142,20 @@ def test_moment_matching_is_exact_on_one_gaussian(measurement: Measurement) -> N
         assert off(MMPS(measurement=measurement), gauss(std), measurement, TIMES).max() < 2e-3
 
 
+def test_tokens_at_times_of_their_own_are_each_as_uncertain_as_its_time_says() -> None:
+    """Independent normal numbers, each measured, at times from nearly clean to pure noise: the exact posterior, token by token."""
+    path, std, noise = Rectified(), 0.8, 0.5
+    t = torch.tensor([0.05, 0.4, 0.9, 1.0])[None, :, None]
+    x = torch.randn(1, 4, 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    alpha, sigma = path.alpha(t), path.sigma(t)
+    data = alpha * std**2 / ((alpha * std) ** 2 + sigma**2) * x
+    var = (sigma * std) ** 2 / ((alpha * std) ** 2 + sigma**2)
+    y = torch.randn(1, 4, 2, generator=torch.Generator().manual_seed(1))
+    exact = data + var / (var + noise**2) * (y - data)
+    found = MMPS(measurement=Identity(noise=noise), iterations=6).correct(data, here_at(path, x, t, measured={"y": y}))
+    torch.testing.assert_close(found[:, :3], exact[:, :3], atol=1e-4, rtol=0)
+
+
 def test_moment_matching_is_exact_on_a_gaussian_with_any_covariance() -> None:
     """With as many iterations as there are values; pseudo-inverse guidance is not, it takes all directions to be alike."""
     path, generator = Rectified(), torch.Generator().manual_seed(0)

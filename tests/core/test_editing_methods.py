@@ -413,7 +413,8 @@ def test_ends_of_given_samples_are_these() -> None:
     ("given", "seeds", "message"),
     [
         (FIELDS[:2], [0, 1, 2], "the two given samples have 12 and 6 tokens in stream 'tokens': an interpolation needs as many"),
-        (FIELDS[:1], [0, 1, 2], "give two, or none to go between two seeds"),
+        (FIELDS[:1], [0, 1, 2], "from one given sample to another, given 1: give two, or none to go between two seeds"),
+        ([*FIELDS[:1]] * 3, [0, 1, 2], "from one given sample to another, given 3: give two"),
         (FIELDS[:2], [0], "an interpolation has two ends: ask for 2 samples or more"),
     ],
 )
@@ -515,6 +516,9 @@ def test_each_token_moves_by_its_own_part(tmp_path: File) -> None:
         return hook.around(Site("block", 0), lambda x, context: x, torch.zeros(2, 7, 2), context, visit)[..., 0].tolist()
 
     assert moved(mask) == [[0, 2, 4, 0, 0, 6, 8], [0, 2, 4, 6, 8, 0, 0]]
+    directions.save([torch.zeros(2), torch.ones(2)], file)  # for all tokens alike; the file is read again
+    assert moved(mask) == [[0, 2, 2, 0, 0, 2, 2], [0, 2, 2, 2, 2, 0, 0]]
+    directions.save([torch.zeros(2), steps], file)
     mask[1, 4] = False
     with pytest.raises(ValueError, match=r"two.safetensors is of 4 tokens, each its own: a sample here has 3; make samples"):
         moved(mask)
@@ -548,6 +552,8 @@ def test_principal_directions_are_the_svd_of_what_tokens_are() -> None:
     for direction in found.double():
         unit = direction / direction.norm()
         torch.testing.assert_close(covariance @ unit, direction.norm() ** 2 * unit, atol=1e-6, rtol=1e-3)
+    with pytest.raises(ValueError, match="3 samples differ in 2 directions, asked for 3: take more samples, or ask for fewer"):
+        directions.principal(generator.denoiser, clean, asked, 0.5, block=1, count=3)
     with pytest.raises(ValueError, match="names block 7: the denoiser has blocks 0 to 1"):
         directions.inside(generator.denoiser, clean, asked, 0.5, block=7)
 

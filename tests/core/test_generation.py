@@ -6,6 +6,9 @@ from typing import Any
 import pytest
 import torch
 
+from anylatent.corrections.base import Correction
+from anylatent.corrections.classifier import ClassifierFunction
+from anylatent.corrections.ddnm import DDNM
 from anylatent.generation import RowGenerator
 from anylatent.known import Known
 from anylatent.paths import Rectified
@@ -16,6 +19,7 @@ from anylatent.state import State
 from anylatent.testing.oracles import MixtureOracle
 
 ASKED = [{"component": index % 3} for index in range(7)]
+THREE = ClassifierFunction(classifier=lambda x, t, layout: (x.sum((1, 2))[:, None] * torch.arange(3)).log_softmax(1))
 
 
 def generator(**sampling: Any) -> RowGenerator:
@@ -103,6 +107,12 @@ def test_an_interrupted_call_leaves_nothing_behind(monkeypatch: pytest.MonkeyPat
         ({"prior": {"tokens": torch.zeros(3, 5, 2)}}, r"`Known\.prior` of stream 'tokens' has 3 rows: the request has 2"),
         ({"measured": {"tokens": {"y": torch.zeros(1, 5, 2)}}}, r"of stream 'tokens', 'y', has 1 rows: the request has 2"),
         ({"spent": {"engine": {"calls": torch.zeros(1)}}}, r"`Known\.spent` of 'engine', 'calls', has 1 rows: the request has 2"),
+        (
+            {"memory": {"tokens": {"nonsense": torch.zeros(2)}}},
+            r"'tokens' has .*: its solver remembers \{'m1': \(2, 5, 2\)\}",
+        ),
+        ({"recorded": {"tokens": torch.zeros(2, 4, 1, 1)}}, r"'tokens' has the shape \(2, 4, 1, 1\): expected \(2, steps, 5, 2\)"),
+        ({"recorded": {"tokens": torch.zeros(2, 4, 10)}}, r"'tokens' has the shape \(2, 4, 10\): expected \(2, steps, 5, 2\)"),
         ({"recorded": {"tokens": torch.zeros(2, 3, 5, 2)}}, r"`Known\.recorded` of stream 'tokens' has the noise of 3 steps: .* makes 4"),
     ],
 )
@@ -111,6 +121,41 @@ def test_what_is_not_known_of_these_rows_is_refused(known: dict[str, Any], messa
     with pytest.raises(ValueError, match=message):
         made(layout(made, 0, 1), ASKED[:2], known=Known(**known))
     assert len(made.engine) == 0
+
+
+@pytest.mark.parametrize(
+    ("correction", "measured", "message"),
+    [
+        (DDNM(), {"y": torch.zeros(2, 1, 2)}, r"'y', has \(1, 2\) numbers a row: correction 'ddnm', .* 'identity', goes by \(5, 2\)"),
+        (DDNM(), {"y": torch.zeros(2, 3, 2)}, r"'y', has \(3, 2\) numbers a row: correction 'ddnm', .* 'identity', goes by \(5, 2\)"),
+        (THREE, {"class": torch.tensor([[0], [3]])}, r"'class', is \[\[0\], \[3\]\]: .* expects one of 0 to 2 a row"),
+        (THREE, {"class": torch.zeros(2, 3)}, r"expects one of 0 to 2 a row"),
+    ],
+    ids=["one-for-all", "fewer", "no-class", "three-classes"],
+)
+def test_what_was_measured_otherwise_is_refused(correction: Correction, measured: dict[str, torch.Tensor], message: str) -> None:
+    made = generator(corrections=(correction,))
+    with pytest.raises(ValueError, match=f"`Known.measured` of stream 'tokens', .*{message}"):
+        made(layout(made, 0, 1), ASKED[:2], known=Known(measured={"tokens": measured}))
+    assert len(made.engine) == 0
+
+
+def test_a_class_may_be_given_without_an_axis() -> None:
+    made = generator(corrections=(THREE,))
+    one, other = (
+        made(layout(made, 0, 1), ASKED[:2], known=Known(measured={"tokens": {"class": each}}))["tokens"].values
+        for each in (torch.tensor([0, 2]), torch.tensor([[0], [2]]))
+    )
+    assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("other", [{"nonsense": torch.zeros(2)}, {}, {"m1": torch.zeros(2, 1, 2)}], ids=["name", "none", "shape"])
+def test_what_a_solver_remembers_is_known_by_its_names_and_shapes(other: dict[str, torch.Tensor]) -> None:
+    shapes, own = {"tokens": (2, 5, 2)}, {"tokens": DPMpp2M().memory(torch.zeros(2, 5, 2))}
+    assert list(Known(memory=own).problems(shapes, own)) == list(Known().problems(shapes, own)) == []
+    (said,) = Known(memory={"tokens": other}).problems(shapes, own)
+    assert said.startswith("`Known.memory` of stream 'tokens' has ")
+    assert said.endswith(": its solver remembers {'m1': (2, 5, 2)}")
 
 
 def test_receipts_begin_with_what_was_spent_before() -> None:

@@ -29,7 +29,9 @@ from anylatent.joint.metrics import AsAsked, Conditional, EventsTogether, PartMe
 from anylatent.joint.modality import Joint, Label
 from anylatent.joint.tokenizers import JointConfig, LabelConfig
 from anylatent.metrics.base import Evidence, Measure, Metric
+from anylatent.metrics.denoiser_knows import Probe
 from anylatent.metrics.distinct import Distinct
+from anylatent.metrics.istd import ISTD
 from anylatent.metrics.tokens import TokenFeatures
 from anylatent.modality import Modality
 from anylatent.objective import Objective
@@ -56,6 +58,7 @@ from anylatent.testing import (
 from anylatent.testing.backbones import shaken
 from anylatent.testing.metrics import Listed
 from anylatent.tokenizers.grid import GridConfig
+from anylatent.training.events import Event
 
 FAST, SLOW = (AxisSpec(name="t", unit="s", step=step) for step in (0.1, 0.25))
 DEEP = AxisSpec(name="z", unit="m")
@@ -444,6 +447,22 @@ def test_as_many_samples_as_the_inner_metric_needs(spied: list[Evidence]) -> Non
     assert not spied
 
 
+class Asking(Spy, kind="test-asking"):
+    """Judges the denoiser, as a policy's success does."""
+
+    asks_denoiser: ClassVar[bool] = True
+
+
+@pytest.mark.parametrize("inner", [ISTD(), Probe(condition="label"), Asking(), Conditional(given=("wave",), metric=Distinct())])
+def test_what_asks_the_denoiser_is_refused_where_it_would_be_handed_samples(inner: Metric) -> None:
+    """When the recipe is read: a part has no denoiser of its own, and what is made for `conditional` would go unseen."""
+    for kind, outer in (("part", {"part": "wave"}), ("conditional", {"given": ["wave"]})):
+        node = {"kind": kind, **outer, "metric": inner}
+        said = f"metric '{kind}' hands on samples to be judged, and '{inner.kind}' asks the denoiser: name it outside of '{kind}'"
+        with pytest.raises(ValidationError, match=said):
+            {"part": PartMetric, "conditional": Conditional}[kind].model_validate(node)
+
+
 def test_parts_that_are_not_there_are_refused_before_training(tokenizer) -> None:
     """Those of metrics inside too; and a metric inside is asked about its own part."""
 
@@ -615,6 +634,10 @@ def test_one_run_gives_joint_marginal_and_conditionals(tmp_path: Path) -> None:
     assert {"sheet.png", "samples.json", "0000"} <= {file.name for file in files}
     judged = read_json(run.folder / "evaluation.json")[0]
     assert (judged["name"], judged["n"]) == ("given wave: label as asked", 8)
+    heard: list[Event] = []
+    (again,) = run.evaluate(watch=heard.append)
+    assert again.written() == judged
+    assert not heard, "`conditional` makes its own samples: none are made for it"
 
 
 # --- features of any modality's tokens --------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What a denoiser knows, against what is known exactly."""
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from anylatent.conditioners.base import Conditions
 from anylatent.conditioners.standard import ClassConfig
 from anylatent.denoiser import Corruption, Denoiser
 from anylatent.denoiser_config import DiTConfig
+from anylatent.metrics.denoiser_knows import DiffusionClassifier, LikelihoodMetric
 from anylatent.nn.sites import Site
 from anylatent.paths import EDM, Bernoulli, Cosine, DiscretePath, Masked, Rectified, UniformState
 from anylatent.paths.base import GaussianPath, Path, Prediction
@@ -225,6 +227,34 @@ def _ragged() -> State:
     return State.of({"tokens": Stream.of(values, positions, mask)}, [3, 4])
 
 
+@pytest.mark.parametrize("path", [Rectified(), EDM(), Masked()], ids=lambda path: path.kind)
+def test_kept_tokens_are_shown_as_they_are(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To whatever looks at given rows: what they know of a row does not hang on the noise that its kept tokens would have."""
+    denoiser, state = _network(), _ragged()
+    if isinstance(path, DiscretePath):
+        state = state.with_values({"tokens": torch.eye(3)[:2][torch.arange(5) % 2].expand(2, 5, 3) * state["tokens"].mask[..., None]})
+        denoiser.backbone.specs = (denoiser.specs[0].model_copy(update={"kind": "categorical", "prior": "mask"}),)
+    denoiser.corruptions = {"tokens": Corruption(path, "logits" if isinstance(path, DiscretePath) else "velocity")}
+    keep = torch.tensor([[True, False, False, True, False], [False, True, False, False, False]])
+    state, shown, ask = state.with_kept("tokens", keep), [], denoiser.forward
+    monkeypatch.setattr(denoiser, "forward", lambda state, *rest: shown.append(state["tokens"]) or ask(state, *rest))
+    condition = denoiser.conditions([{}, {}])
+    asks = (
+        lambda: denoising_errors(denoiser, state, [{}, {}], [{"label": 0}], draws=2),
+        lambda: token_features(denoiser, state, [{}, {}], block=1, time=0.9),
+        lambda: log_likelihood(denoiser, state, condition, steps=1),
+    )
+    for ask_it in asks:
+        shown.clear()
+        ask_it()
+        for seen in shown:
+            assert torch.equal(seen.values[keep], state["tokens"].values[keep])
+            assert not seen.time[keep].any()
+            assert (seen.time[~keep & seen.mask] > 0).all()
+            assert not seen.values[~seen.mask].any()
+        assert any((seen.values != state["tokens"].values).any() for seen in shown)
+
+
 def test_features_are_the_tokens_after_a_block() -> None:
     """The last block's, read out, are the prediction; a row alone has the features that it has beside others."""
     denoiser, state = _network(), _ragged()
@@ -286,6 +316,9 @@ def test_paths_that_neither_way_knows_are_refused_by_name() -> None:
         log_likelihood(denoiser, state, denoiser.conditions([{}, {}]))
     with pytest.raises(ValueError, match=r"stream 'tokens'.* 'test-stepwise'.*diffusion classifier"):
         denoising_errors(denoiser, state, [{}, {}], [{"label": 0}])
+    for metric in (LikelihoodMetric(), DiffusionClassifier(condition="label")):
+        (problem,) = metric.unanswered(denoiser)
+        assert problem.startswith(f"metric '{metric.kind}': stream 'tokens' is on the path 'test-stepwise'")
 
 
 DISCRETE = [Masked(), Masked(replaced=0.2), UniformState(keeps="cosine"), Bernoulli()]
@@ -360,5 +393,9 @@ def test_a_likelihood_of_both_sorts_of_paths_is_refused() -> None:
     specs = (*denoiser.specs, StreamSpec(name="words", width=3, kind="categorical", prior="mask"))
     denoiser.backbone.specs = specs
     denoiser.corruptions["words"] = Corruption(Masked(), "logits")
-    with pytest.raises(ValueError, match=r"\['words'\] are on discrete paths and \['tokens'\] on Gaussian ones: there is no likelihood"):
+    refused = r"\['words'\] are on discrete paths and \['tokens'\] on Gaussian ones: there is no likelihood"
+    with pytest.raises(ValueError, match=refused):
         log_likelihood(denoiser, state, denoiser.conditions([{}, {}]))
+    (problem,) = LikelihoodMetric().unanswered(denoiser)  # said before a run trains
+    assert re.match(f"metric 'likelihood': streams {refused}", problem)
+    assert not list(DiffusionClassifier(condition="label").unanswered(denoiser))

@@ -114,8 +114,6 @@ def test_the_plan_refuses_blocks_in_the_same_words() -> None:
     probe = [{"kind": "probe", "condition": "label", "block": 7}]
     assert planned(evaluate=probe, sample={"count": 50}) == ["metric 'probe' names block 7: the denoiser has block 0 alone"]
     assert planned(evaluate=[probe[0] | {"block": 0}], sample={"count": 50}) == []
-    conditional = {"kind": "conditional", "given": ["label"], "metric": probe[0]}
-    assert "metric 'probe' names block 7: the denoiser has block 0 alone" in planned(evaluate=[conditional], sample={"count": 50})
 
 
 def test_a_guidance_by_what_disturbs_nothing_is_refused(denoiser: GuidedTransformer) -> None:

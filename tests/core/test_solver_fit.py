@@ -1,6 +1,7 @@
 """Solvers whose numbers are fitted to many steps (OLSS): what is found, how it is judged, and what cannot be fitted."""
 
 from itertools import pairwise
+from typing import Any
 
 import numpy
 import pytest
@@ -9,12 +10,15 @@ from pydantic import ValidationError
 from small_generators import mixture, network
 
 from anylatent.corrections.clip import Clip
+from anylatent.denoiser import Corruption
 from anylatent.engine import Request, sample
+from anylatent.guidance.reflection import Reflection
 from anylatent.paths.bridge import Bridge
 from anylatent.paths.rectified import Rectified
 from anylatent.sampling import Sampling, StreamSampling
-from anylatent.schedules import Uniform
+from anylatent.schedules import ByLength, Pyramid, Rho, Schedule, Table, Uniform
 from anylatent.solver_fit import FoundSolver, fit_solver
+from anylatent.solvers.base import Solver
 from anylatent.solvers.ddim import DDIM
 from anylatent.solvers.dpmpp import DPMpp2M
 from anylatent.solvers.fitted import Fitted
@@ -78,20 +82,57 @@ def test_each_stream_has_its_own_numbers_and_a_given_one_none() -> None:
         assert all([len(row) for row in solver.rows] == [2, 3, 4] for solver in found.solvers.values())
 
 
+@pytest.mark.parametrize("schedule", [Rho(), Table(knots=(0.9, 0.5, 0.2), unit="time")], ids=lambda schedule: schedule.kind)
+def test_times_may_begin_below_the_paths_start(schedule: Schedule) -> None:
+    """What is found is taken by a request of the schedule that it was found with, and of the one that is printed."""
+    generator = network((FIELD,), schedule=schedule)
+    found = fit_solver(generator, random_state((FIELD,), [3, 5, 2, 4]), [{}] * 4, 6)
+    assert found.solvers["field"].times[0] == pytest.approx(float(schedule.times(3, Rectified())[0]), abs=1e-5)
+    assert found.solvers["field"].times[0] < 1
+    for each in (schedule, found.schedule):
+        assert Sampling(steps=3, solver=found.solvers["field"], schedule=each).refusals(generator.denoiser, null=False) == []
+
+
+FITTED = Fitted(times=(1, 0.5, 0), rows=((0.5, 0.5), (0, 2, -1)))
+OTHERS = "solver 'fitted' was fitted for other times: use it with `steps: 2` and `schedule: {kind: table, unit: time, knots: [1, 0.5]}`"
+
+
 def test_without_a_fit_or_for_other_times_it_is_dpmpp() -> None:
     times = Uniform().times(6, Rectified())
-    fitted = Fitted(times=(1, 0.5, 0), rows=((0.5, 0.5), (0, 2, -1)))
-    for solver in (Fitted(), fitted):
+    for solver in (Fitted(), FITTED):
         assert torch.equal(solver.table(Rectified(), times)[:, :3], DPMpp2M().table(Rectified(), times))
-        assert solver.refuses_times(times) is None or solver is fitted
     own = torch.tensor([1.0, 0.5, 0.0], dtype=torch.float64)
-    assert fitted.table(Rectified(), own).tolist() == [[0.5, 0.5, 0.0], [0.0, 2.0, -1.0]]
-    assert fitted.refuses_times(own) is None
-    said = "solver 'fitted' was fitted for other times: use it with `steps: 2` and `schedule: {kind: table, unit: time, knots: [1, 0.5]}`"
-    assert fitted.refuses_times(times) == said
-    denoiser = network((FIELD,)).denoiser
-    assert Sampling(steps=6, solver=fitted).refusals(denoiser, null=False) == [said]
-    assert Sampling(steps=2, solver=fitted).refusals(denoiser, null=False) == []
+    assert FITTED.table(Rectified(), own).tolist() == [[0.5, 0.5, 0.0], [0.0, 2.0, -1.0]]
+
+
+def test_other_times_are_refused() -> None:
+    generator = network((FIELD, CLOUD))
+
+    def refused(steps: int = 2, solver: Solver = FITTED, **more: Any) -> list[str]:
+        return Sampling(steps=steps, solver=solver, **more).refusals(generator.denoiser, null=False)
+
+    assert refused() == refused(6, Fitted(), schedule=ByLength()) == []
+    assert refused(6) == refused(schedule=Uniform(shift=2)) == [OTHERS]
+    assert refused(schedule=ByLength()) == refused(schedule=Pyramid(axis="x")) == [OTHERS], "rows and tokens that have times of their own"
+    assert refused(schedule=Pyramid(lag=0)) == []
+    assert refused(guidance=Reflection()) == [f"{OTHERS}; guidance 'reflection' makes other times of any schedule: leave it out"]
+    one = "`steps: 1` and `schedule: {kind: table, unit: time, knots: [0.9, 0.45]}`"
+    assert one in refused(solver=Fitted(times=(0.9, 0), rows=((0.5, 0.5),)))[0]
+    taken = Table(knots=(0.9, 0.45), unit="time")
+    assert refused(1, Fitted(times=(0.9, 0), rows=((0.5, 0.5),)), schedule=taken) == []
+
+
+def test_where_a_prediction_begins_is_where_its_times_do() -> None:
+    """A prediction of the noise says nothing at t = 1, so sampling begins later; a stream that is given goes nowhere."""
+    given = CLOUD.model_copy(update={"given": True})
+    denoiser = network((FIELD, given)).denoiser
+    denoiser.corruptions["field"] = Corruption(Rectified(), "noise")
+    start = Rectified().start("noise")
+    assert start < 1
+    request = Sampling(steps=2, solver=FITTED)
+    assert request.refusals(denoiser, null=False) == [OTHERS]
+    later = FITTED.model_copy(update={"times": (start, start / 2, 0.0)})
+    assert request.model_copy(update={"solver": later}).refusals(denoiser, null=False) == []
 
 
 @pytest.mark.parametrize(

@@ -28,14 +28,15 @@ def judge(
     """Say how likely given files are, and of which class.
 
     A line a file: bits a number of its tokens (lower is likelier), and for each class condition that --condition does not name
-    the likeliest class and its probability, if all are equally frequent.
+    the likeliest class and its probability, if all are equally frequent. What it says of a file hangs on no other file: all have
+    the same noise, and can be compared.
     """
     from anylatent.cli import requests
     from anylatent.cli.text import table
     from anylatent.conditioners.standard import ClassConfig
     from anylatent.editing.base import encoded
     from anylatent.lazy import torch
-    from anylatent.perception.likelihood import as_data, begins_on
+    from anylatent.perception.likelihood import as_data, begins_on, unlikely
 
     opened = open_run(folder)
     asked = requests.conditions(opened.recipe, condition)
@@ -43,22 +44,28 @@ def judge(
     denoiser = opened.denoiser(weights)
     unknown = [name for name, config in opened.recipe.conditions.items() if isinstance(config, ClassConfig) and name not in asked]
     rows = [("file", "bits a number", *(column for name in unknown for column in (name, "probability")))]
-    begin = begins_on(denoiser, opened.tokenizer, opened.train_set) if as_data(denoiser) else {}
+    reason = next(unlikely(denoiser), "")
+    if reason and not unknown:
+        raise ValueError(reason)
+    begin = begins_on(denoiser, opened.tokenizer, opened.train_set) if as_data(denoiser) and not reason else {}
     for first in range(0, len(files), _AT_ONCE):
         some = samples[first : first + _AT_ONCE]
-        state = encoded(opened.tokenizer, some, torch.arange(first, first + len(some)))
-        bits = _bits(denoiser, state, asked, steps, probes, begin)
+        state = encoded(opened.tokenizer, some, torch.zeros(len(some), dtype=torch.long))
+        bits = ["–"] * len(some) if reason else _bits(denoiser, state, asked, steps, probes, begin)
         verdicts = [_classes(denoiser, state, asked, name, draws) for name in unknown]
         for i, file in enumerate(files[first : first + len(some)]):
-            rows.append((str(file), f"{bits[i]:.3f}", *(text for verdict in verdicts for text in verdict[i])))
+            rows.append((str(file), bits[i], *(text for verdict in verdicts for text in verdict[i])))
     print(table(rows))
+    if reason:
+        print(f"bits: {reason}")
 
 
-def _bits(denoiser: "Denoiser", state: "State", asked: dict[str, Any], steps: int, probes: int, begin: "dict[str, Begin]") -> list[float]:
+def _bits(denoiser: "Denoiser", state: "State", asked: dict[str, Any], steps: int, probes: int, begin: "dict[str, Begin]") -> list[str]:
     from anylatent.perception.likelihood import log_likelihood
 
     condition = denoiser.conditions([asked] * len(state), state.device)
-    return log_likelihood(denoiser, state, condition, steps, probes, begin=begin).bits_per_number.tolist()
+    found = log_likelihood(denoiser, state, condition, steps, probes, begin=begin).bits_per_number
+    return [f"{bits:.3f}" for bits in found.tolist()]
 
 
 def _classes(denoiser: "Denoiser", state: "State", asked: dict[str, Any], name: str, draws: int) -> list[tuple[str, str]]:

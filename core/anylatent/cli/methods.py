@@ -1,5 +1,6 @@
 """`anylatent methods`: what can be named in a recipe, and what it is."""
 
+import re
 from difflib import get_close_matches
 from typing import Annotated
 
@@ -24,13 +25,13 @@ def methods(
     from anylatent.catalogue import all_parts, expressing, families, part_told, summary, told
     from anylatent.cli.text import table
     from anylatent.components import core_components
-    from anylatent.plugins import Plugins
+    from anylatent.plugins import NAMESPACE, Plugins
 
     plugins = Plugins.discover()
-    space, _, _ = name.partition(".")
+    space, _, kind = name.partition(".")
     known = [plugin.namespace for plugin in plugins if plugin.status == "ready"]
-    paper = name.replace(".", "").isdigit()
-    wanted = {space} if space in known or ("." in name and not paper) else set()
+    of_plugin = NAMESPACE.fullmatch(space) and re.fullmatch(r"[a-z][\w+-]*", kind)  # not 'SD 1.5', nor '2201.09865v2'
+    wanted = {space} if space in known or of_plugin else set()
     whole = name in {*families(core_components()), *(node.family for node in core_components())}
     components = plugins.usable()[0] if whole else plugins.components(sorted({*plugins.files(), *wanted}))
     if name in wanted:

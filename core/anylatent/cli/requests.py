@@ -116,7 +116,7 @@ def samples(run: "Run", files: Sequence[Path], option: str = "") -> list[Any]:
     return [run.recipe.modality.read(file) for file in files]
 
 
-def direction(out: Path, condition: Sequence[str], against: Sequence[str], svd: int, times: Sequence[float]) -> None:
+def check_direction(out: Path, condition: Sequence[str], against: Sequence[str], svd: int, times: Sequence[float]) -> None:
     """Judge what `direction` is asked, before a run is opened. Errors: `ValueError`."""
     if not svd and not condition:
         raise ValueError("say what to find: --condition NAME=VALUE (and --against NAME=VALUE), or --svd N")

@@ -217,7 +217,8 @@ def solver(
 ) -> None:
     """Fit a solver's numbers, so that few steps come near to many.
 
-    What no option says is as the recipe says. Prints the fields of a recipe's `sample`, which --solver and --schedule take too.
+    What no option says is as the recipe says. Prints the fields of a recipe's `sample`, which --solver and --schedule take too; of several
+    streams, --stream.
     """
     from anylatent.cli import requests
     from anylatent.cli.progress import watching
@@ -276,19 +277,21 @@ def _resumable(command: str, folder: Path) -> Iterator[None]:
 def _new_folder(out: Path | None, beside: Path) -> Iterator[Path]:
     """`out` if it is free, or the next numbered folder, made here: of two commands at once each has its own.
 
-    Samples replace it as a whole folder; it goes again if none come.
+    Samples replace it as a whole folder; if none come, one that was made here goes again.
     """
+    own = True
     if out is None:
         folder = next(path for number in itertools.count(1) if _made(path := beside / f"{number:03d}"))
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out {out} exists and is not an empty folder: choose another")
     else:
-        _made(folder := out)
+        own = _made(folder := out)
     try:
         yield folder
     except BaseException:
-        with suppress(OSError):  # of a folder that holds something: samples have come
-            folder.rmdir()
+        if own:
+            with suppress(OSError):  # of a folder that holds something: samples have come
+                folder.rmdir()
         raise
 
 

@@ -67,7 +67,7 @@ def found_schedule(found: "FoundSchedule") -> str:
 
 
 def found_solver(found: "FoundSolver") -> str:
-    """What to paste in a recipe's `sample`, then what it is worth and what it took."""
+    """What to paste in a recipe's `sample`, and of several streams as options too; then what it is worth and what it took."""
     nodes = {
         name: f"{{kind: fitted, times: [{_numbers(node.times)}], rows: [{', '.join(f'[{_numbers(row)}]' for row in node.rows)}]}}"
         for name, node in found.solvers.items()
@@ -77,6 +77,9 @@ def found_solver(found: "FoundSolver") -> str:
         lines.append(f"solver: {next(iter(nodes.values()))}")
     else:
         lines += ["streams:", *(f"  {name}: {{solver: {node}}}" for name, node in nodes.items())]
+        options = [f"--steps {found.steps} --schedule {quote(_schedule(found.schedule))}"]
+        options += [f"--stream {quote(f'{name}={{solver: {node}}}')}" for name, node in nodes.items()]
+        lines.append(f"options: {' '.join(options)}")
     return "\n".join([*lines, _worth(found, "of dpm++2m")])
 
 

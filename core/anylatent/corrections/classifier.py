@@ -6,17 +6,20 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from anylatent.corrections.base import Correction
-from anylatent.corrections.posterior import FAINT, gaussian, gradient_of, levels, restrained
+from anylatent.corrections.posterior import FAINT, gaussian, gradient_of, restrained
 from anylatent.lazy import torch
 from anylatent.measurements.base import Code, Layout
 from anylatent.moment import Here
 from anylatent.node import Stage, TimeInterval
-from anylatent.paths.base import Path
-from anylatent.types import Bool, Float, Tensor
+from anylatent.paths.base import Path, as_gaussian
+from anylatent.types import Bool, Float, Int, Tensor
 
 
 class ByClasses(Correction):
-    """Adds scale sigma^2 / alpha grad log p(c | x_t), in rows that are to be of some class c (2105.05233, algorithm 2)."""
+    """Adds scale sigma^2 / alpha grad log p(c | x_t), in rows that are to be of some class c (2105.05233, algorithm 2).
+
+    Each token's own alpha and sigma; nothing where alpha is below 0.02: there a classifier's errors would be multiplied by 50 and more.
+    """
 
     neutral: ClassVar[Mapping[str, Any] | None] = {"scale": 0}
     costs: ClassVar[Mapping[str, str]] = {"gradients": "1"}
@@ -34,9 +37,12 @@ class ByClasses(Correction):
         active = here.rows & (here.moment.time >= low) & (here.moment.time <= high) & self.asked(here)
         if not active.any():
             return data
-        alpha, sigma = levels(here)
-        moved = restrained(data + self.scale * sigma**2 / alpha.clamp(min=FAINT) * self.slope(here, active), here)
-        return torch.where(active[:, None, None], moved, data)
+        path = as_gaussian(here.path)
+        alpha, sigma = path.alpha(here.t), path.sigma(here.t)
+        faint = alpha < FAINT
+        added = self.scale * sigma**2 / alpha.clamp(min=FAINT) * self.slope(here, active)
+        moved = restrained(data + torch.where(faint, 0.0, added), here)
+        return torch.where((active & ~faint.flatten(1).all(1))[:, None, None], moved, data)
 
     def asked(self, here: Here) -> Bool[Tensor, " rows"]:
         """The rows that are to be of some class."""
@@ -53,6 +59,7 @@ class ClassifierGuidance(ByClasses, kind="classifier"):
     scale sigma^2 / alpha grad log p(c | x_t) is added (Dhariwal & Nichol 2021, 2105.05233, algorithm 2); c is what each row is
     asked of the `condition`, and a row that is not asked it is left alone and costs nothing. With `scale` 1 and the right
     classifier it is exactly the prediction under the condition c; a trained one has good odds and too small slopes, and needs more.
+    Where less than 0.02 of the data is left (alpha: a first step at t = 1) nothing is added, as of a trained one that is mostly error.
     The gradient is by the noised tokens of all streams together, one backward pass for all of them: the joint sample is guided
     as one. All streams must be on Gaussian paths. The denoiser is not differentiated, and need not know the condition.
 
@@ -107,7 +114,17 @@ class ClassifierFunction(ByClasses, kind="classifier-function"):
         with torch.enable_grad():
             x = here.x.detach().requires_grad_()
             said = self.classifier(x, here.t.flatten(1).amax(1)[:, None, None], Layout.of(here))
-            wanted = said.gather(1, here.measured["class"].long())
+            wanted = said.gather(1, self._wanted(here, said.shape))
             slope = gradient_of(wanted.sum(), x, f"correction '{self.kind}': its classifier")
         here.count("gradients", active, 1.0)
         return slope
+
+    def _wanted(self, here: Here, shape: tuple[int, ...]) -> Int[Tensor, "rows 1"]:
+        """The class of each row. Errors: `ValueError` if it is not one a row, or not one of those that there are."""
+        measured, (rows, classes) = here.measured["class"], shape
+        if measured.numel() != rows or ((measured < 0) | (measured >= classes)).any():
+            raise ValueError(
+                f"`Known.measured` of stream '{here.spec.name}', 'class', is {measured.tolist()}: correction '{self.kind}' expects "
+                f"one of 0 to {classes - 1} a row"
+            )
+        return measured.long().reshape(rows, 1)

@@ -44,4 +44,5 @@ class DPS(Scaled, kind="dps"):
         if self.by == "residual":
             squared = missed.flatten(1).square().sum(1)[:, None, None] / observed.count(here.x.detach())
             return squared.sqrt().clamp(min=1e-4)
-        return (variance(here) + noise if self.by == "spread" else torch.full_like(variance(here), noise)).clamp(min=1e-8)
+        spread = variance(here, whole=True)
+        return (spread + noise if self.by == "spread" else torch.full_like(spread, noise)).clamp(min=1e-8)

@@ -23,6 +23,6 @@ class PiGDM(Scaled, kind="pi-gdm"):
     prior: float = Field(default=1.0, gt=0, description="Standard deviation of the data; tokenizers make it 1.")
 
     def consistent(self, data: Float[Tensor, "rows tokens width"], observed: Observed, here: Here) -> Tensor:
-        spread, noise = variance(here, self.prior), self.measurement.noise**2
+        spread, noise = variance(here, self.prior, whole=True), self.measurement.noise**2
         v = self.measurement.filtered(observed.missed(data).detach(), observed.layout, lambda s: s / (spread * s**2 + noise))
         return data + self.scale * covariance(data, here, v, self.prior)

@@ -25,20 +25,28 @@ def levels(here: Here) -> tuple[Float[Tensor, "rows 1 1"], Float[Tensor, "rows 1
     return path.alpha(t), path.sigma(t)
 
 
-def variance(here: Here, prior: float = 1.0) -> Float[Tensor, "rows 1 1"]:
-    """Var[x0 | x_t] of each number, if the data were independent normal numbers with standard deviation `prior`."""
-    alpha, sigma = levels(here)
+def _token_levels(here: Here) -> tuple[Float[Tensor, "rows #tokens 1"], Float[Tensor, "rows #tokens 1"]]:
+    path = as_gaussian(here.path)
+    return path.alpha(here.t), path.sigma(here.t)
+
+
+def variance(here: Here, prior: float = 1.0, whole: bool = False) -> Float[Tensor, "rows #tokens 1"]:
+    """Var[x0 | x_t] of each number, if the data were independent normal numbers with standard deviation `prior`.
+
+    `whole`: one for a row, at its latest token's time: for what was measured of several tokens.
+    """
+    alpha, sigma = levels(here) if whole else _token_levels(here)
     return (sigma * prior) ** 2 / ((alpha * prior) ** 2 + sigma**2)
 
 
 def covariance(data: Tensor, here: Here, v: Float[Tensor, "rows tokens width"], prior: float = 1.0) -> Tensor:
-    """Cov[x0 | x_t] v, which is sigma^2 / alpha times the denoiser's transposed Jacobian times `v`.
+    """Cov[x0 | x_t] v, which is sigma^2 / alpha (each token's own) times the denoiser's transposed Jacobian times `v`.
 
     Tweedie's formula of the second order (Rozet et al. 2024, 2405.13712, eq. 13). So it is also what a score v of the data adds to
     the prediction: E[x0 | x_t, y] = E[x0 | x_t] + sigma^2 / alpha grad log p(y | x_t). Where nearly nothing of the data is left,
     or the denoiser was not differentiated, the covariance of independent numbers.
     """
-    alpha, sigma = levels(here)
+    alpha, sigma = _token_levels(here)
     guess = variance(here, prior) * v
     if not here.x.requires_grad:
         return guess
@@ -111,8 +119,13 @@ class Consistent(Correction):
         support = self.measurement.support(data.detach(), layout)
         measured = here.measured["y"]
         # What stands where nothing is measured says nothing, whoever wrote y; one number a row may be written without an axis.
-        y = (measured[:, None] if measured.dim() == 1 else measured) * support
-        observed = Observed(y, self.measurement, layout)
+        y = measured[:, None] if measured.dim() == 1 else measured
+        if y.shape != support.shape:
+            raise ValueError(
+                f"`Known.measured` of stream '{here.spec.name}', 'y', has {tuple(measured.shape[1:])} numbers a row: "
+                f"correction '{self.kind}', by its measurement '{self.measurement.kind}', goes by {tuple(support.shape[1:])}"
+            )
+        observed = Observed(y * support, self.measurement, layout)
         return restrained(self.consistent(data, observed, here), here)
 
     def consistent(self, data: Float[Tensor, "rows tokens width"], observed: Observed, here: Here) -> Tensor:

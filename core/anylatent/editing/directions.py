@@ -88,11 +88,15 @@ def principal(
 ) -> Float[Tensor, "count *tokens width"]:
     """The directions in which rows differ most, each as long as its standard deviation, by SVD (Haas et al. 2023, 2303.11073, sec. 3.1).
 
-    Of either sign that one is taken whose largest number is above 0.
+    Of either sign that one is taken whose largest number is above 0. Errors: `ValueError` if rows differ in fewer directions: B of them
+    in B - 1 at most.
     """
     seen = inside(denoiser, clean, conditions, time, block, each)
     flat = seen.flatten(1).double()
     _, s, v = torch.linalg.svd(flat - flat.mean(0), full_matrices=False)
+    there = int((s > s.max() * max(flat.shape) * torch.finfo(seen.dtype).eps).sum())  # others are rounding errors
+    if count > there:
+        raise ValueError(f"{len(flat)} samples differ in {there} directions, asked for {count}: take more samples, or ask for fewer")
     v = v * v.gather(1, v.abs().argmax(1, keepdim=True)).sign()
     found = v[:count] * (s[:count, None] / max(1, len(flat) - 1) ** 0.5)
     return found.float().unflatten(1, seen.shape[1:])

@@ -36,15 +36,17 @@ class Interpolate(Editor, kind="interpolate"):
     solver: Solver = Field(default=DDIM(), description="Both ways; one that has a way back.")
 
     def start(self, tokenizer: "Tokenizer", given: list[Any], seeds: Tensor) -> "State":
-        """The rows' layout, that of the first end. Errors: `ValueError` for fewer than two rows, one end, or ends of other sizes."""
+        """The rows' layout, that of the first end. Errors: `ValueError` for one row, for one end or more than two, or of other sizes."""
         if len(seeds) < 2:
             raise ValueError("an interpolation has two ends: ask for 2 samples or more")
-        if len(given) == 1:
-            raise ValueError("an interpolation goes from one given sample to another: give two, or none to go between two seeds")
+        if len(given) not in (0, 2):
+            raise ValueError(
+                f"an interpolation goes from one given sample to another, given {len(given)}: give two, or none to go between two seeds"
+            )
         if not given:
             alike = tokenizer.layout(seeds[:1])
             return replace(alike.select([0] * len(seeds)), seeds=seeds.to(alike.device), rows=torch.arange(len(seeds), device=alike.device))
-        ends = encoded(tokenizer, given[:2], seeds[:2])
+        ends = encoded(tokenizer, given, seeds[:2])
         for name, stream in ends.streams.items():
             one, other = stream.mask.sum(1).tolist()
             if one != other:
@@ -59,7 +61,7 @@ class Interpolate(Editor, kind="interpolate"):
         sampling = by(generator.sampling, self.solver)
         names = [spec.name for spec in generator.denoiser.specs if not spec.given]
         if given:
-            ends = encoded(tokenizer, given[:2], seeds[[0, -1]])
+            ends = encoded(tokenizer, given, seeds[[0, -1]])
             made = inverted(generator, ends, [self.source] * 2, sampling)
             between = {name: slerp(made.state[name].values[0], made.state[name].values[1], len(seeds)) for name in names}
             spent = {method: {name: _at_ends(count, len(seeds)) for name, count in each.items()} for method, each in made.spent.items()}

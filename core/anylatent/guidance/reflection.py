@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 class Reflection(Around, kind="reflection"):
     """Reflection: steps by a strong prediction are undone by a weak one, and made again from where that leads.
 
-    x_t -> x_s by `inner`, x_s -> x~_t by DDIM's inversion under `weak`, and on from x~_t (Bai et al. 2025, 2502.00473, eq. 7 and
-    algorithm 1): to first order in the step x~_t is x_t moved by the difference of the two scores. `weak` is any guidance: a lower scale
+    x_t -> x_s by `inner`, x_s -> x~_t by DDIM's inversion under `weak`, and on from x~_t (the reflective operation of Bai et al. 2025,
+    2502.00473): to first order in the step x~_t is x_t moved by the difference of the two scores. `weak` is any guidance: a lower scale
     (Z-Sampling: Bai et al. 2024, 2412.10891), or another denoiser alone, `{kind: compose, entries: [{model: trained@500}]}`. With
     `weak` as strong as `inner` a sample is what it was, up to the error of DDIM's inversion.
     """
 
     example: ClassVar[Mapping[str, Any]] = {"inner": {"kind": "classifier-free", "scale": 3.0}}
-    neutral: ClassVar[Mapping[str, Any] | None] = {"repeats": 0}
+    neutral: ClassVar[Mapping[str, Any] | None] = {"inner": {"kind": "none"}, "repeats": 0}
     costs: ClassVar[Mapping[str, str]] = {"network_calls": "inner + repeats * (2 + inner + weak)"}
     systems: ClassVar[tuple[str, ...]] = ("W2SD (2502.00473)", "Z-Sampling (2412.10891)")
 
     inner: Guidance = Field(default=Unguided(), description="The strong prediction, on the way down.")
     weak: Guidance = Field(default=Unguided(), description="The weak one, on the way up.")
-    share: float = Field(default=0.5, gt=0, le=1, description="How many of the steps, from the first, are reflected.")
+    share: float = Field(default=0.5, gt=0, le=1, description="How many of the steps, from the first, are reflected: one at least.")
     repeats: int = Field(default=1, ge=0, description="How often each of them is. 0: never.")
 
     def within(self) -> Sequence[Guidance]:
@@ -49,9 +49,8 @@ class Reflection(Around, kind="reflection"):
         return dict(self.inner.variants()) | {f"{_WEAK}:{name}": variant for name, variant in weak.items()}
 
     def course(self, schedule: "Schedule", steps: int) -> "Schedule":
-        reflected = round(self.share * steps) if self.repeats else 0
         schedule = super().course(schedule, steps)
-        return Reflected(of=schedule, steps=reflected, repeats=self.repeats) if reflected else schedule
+        return Reflected(of=schedule, steps=max(1, round(self.share * steps)), repeats=self.repeats) if self.repeats else schedule
 
     def memory(self, x: Float[Tensor, "rows tokens width"]) -> dict[str, Tensor]:
         weak = self.weak.memory(x) if self.repeats else {}

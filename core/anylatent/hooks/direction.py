@@ -19,7 +19,8 @@ class Direction(Hook, kind="direction"):
     """Adds `strength` times a direction to the tokens that come out of a block: a semantic edit (Kwon et al. 2022, 2210.10960, eq. 6).
 
     The command `direction` (`anylatent.editing.directions`) finds them, two conditions in contrast or principal components, and keeps
-    them in a safetensors file: `(N, W)`, of each token of a sample, or `(W,)`, for all tokens alike.
+    them in a safetensors file: `(N, W)`, of each token of a sample, or `(W,)`, for all tokens alike. Tokens that a condition prepends
+    stay as they are. A file that is written again is read again.
     """
 
     parts: ClassVar[frozenset[str]] = frozenset({"block"})
@@ -55,15 +56,16 @@ class Direction(Hook, kind="direction"):
         low, high = self.interval
         moved = visit.rows & (visit.time >= low) & (visit.time <= high)
         visit.count("moved", moved)
-        step = direction if direction.dim() == 1 else self._laid_out(direction, out, context, moved)
-        return out + self.strength * moved[:, None, None] * step
+        return out + self.strength * moved[:, None, None] * self._laid_out(direction, out, context, moved)
 
     def _laid_out(
-        self, direction: Float[Tensor, "own width"], x: Tensor, context: Context, moved: Tensor
+        self, direction: Float[Tensor, "*own width"], x: Tensor, context: Context, moved: Tensor
     ) -> Float[Tensor, "rows tokens width"]:
-        """Each token's own, 0 for prepended ones and padding."""
+        """All tokens', or each token's own; 0 for prepended ones and padding."""
         mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if context.mask is None else context.mask.clone()
         mask[:, : context.ahead] = False
+        if direction.dim() == 1:
+            return mask[..., None] * direction
         counts = mask.sum(1)
         if wrong := set(counts[moved].tolist()) - {len(direction)}:
             raise ValueError(
@@ -85,8 +87,18 @@ class Direction(Hook, kind="direction"):
         )
 
 
-@lru_cache(maxsize=8)
 def _read(file: str, number: int) -> Tensor:
+    """What is in the file now."""
+    try:
+        found = Path(file).stat()
+    except OSError:
+        return _loaded(file, number, ())  # which says what is wrong
+    return _loaded(file, number, (found.st_mtime_ns, found.st_ino, found.st_size))
+
+
+@lru_cache(maxsize=8)
+def _loaded(file: str, number: int, written: tuple[int, ...]) -> Tensor:
+    """`written`: which of the files that had this name."""
     tensors, name = files.read_tensors(Path(file)), tensor_name(number)
     if name not in tensors:
         has = ", ".join(sorted(tensors)) or "nothing"

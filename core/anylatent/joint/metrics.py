@@ -15,7 +15,6 @@ from anylatent.metrics.intervals import bootstrap, wilson
 from anylatent.modality import Modality
 
 if TYPE_CHECKING:
-    from anylatent.denoiser import Denoiser
     from anylatent.tokenizers.base import Tokenizer
 
 
@@ -42,6 +41,11 @@ class PartMetric(Metric, kind="part"):
     part: str = Field(description="The part's name.")
     metric: Metric
     asked: dict[str, str] = Field(default={}, description="Conditions whose asked value is a part that was made: {label: label}.")
+
+    @model_validator(mode="after")
+    def _of_samples(self) -> "PartMetric":
+        _only_samples(self, self.metric)
+        return self
 
     @property
     def min_n(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -155,6 +159,8 @@ class EventsTogether(Metric, kind="events-together"):
 class Conditional(Metric, kind="conditional"):
     """Judges what the same denoiser makes of held-out samples' given parts, or with parts absent, by another metric."""
 
+    judges_samples: ClassVar[bool] = False
+
     given: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     count: int = Field(default=100, ge=2, description="Samples to make.")
@@ -163,6 +169,7 @@ class Conditional(Metric, kind="conditional"):
     @model_validator(mode="after")
     def _sensible(self) -> "Conditional":
         require_roles(self.given, self.absent)
+        _only_samples(self, self.metric)
         if self.count < self.metric.min_n:
             raise ValueError(f"metric '{self.metric.kind}' needs at least {self.metric.min_n} samples: `count` is {self.count}")
         return self
@@ -173,9 +180,6 @@ class Conditional(Metric, kind="conditional"):
         except ValueError as error:
             yield f"{self.kind}: {error}"
         yield from self.metric.refusals(modality, tokenizer)
-
-    def unanswered(self, denoiser: "Denoiser") -> Iterator[str]:
-        yield from self.metric.unanswered(denoiser)
 
     def compute(self, evidence: Evidence) -> list[Measure]:
         """The metric's measures, named after what was given. Errors: as the metric's and `GivenParts.start`."""
@@ -191,6 +195,15 @@ class Conditional(Metric, kind="conditional"):
         asked = [dict(record.conditions) if self.given else {} for record in records]
         told = " ".join(f"{word} {', '.join(parts)}" for word, parts in (("given", self.given), ("without", self.absent)) if parts)
         return [replace(m, name=f"{told}: {m.name}") for m in self.metric.compute(replace(evidence, samples=made, asked=asked))]
+
+
+def _only_samples(metric: Metric, inner: Metric) -> None:
+    """Refuse a metric inside of another that hands it samples, if it goes by the denoiser instead. Errors: `ValueError`."""
+    if inner.asks_denoiser or not inner.judges_samples:
+        outer = metric.kind
+        raise ValueError(
+            f"metric '{outer}' hands on samples to be judged, and '{inner.kind}' asks the denoiser: name it outside of '{outer}'"
+        )
 
 
 def _offset(first: Sequence[float], second: Sequence[float], alone: float) -> float:

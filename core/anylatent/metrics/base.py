@@ -79,6 +79,8 @@ class Metric(Node, family="metric"):
     min_n: ClassVar[int] = 2
     judges_samples: ClassVar[bool] = True
     """Whether it looks at `Evidence.samples`; where no metric does, a run makes none."""
+    asks_denoiser: ClassVar[bool] = False
+    """Whether it goes by `Evidence.model` although it also looks at samples. One that judges no samples does."""
 
     def compute(self, evidence: Evidence) -> list[Measure]:
         """One or more measures. Errors: `TooFewSamples`; `ValueError` for samples that it cannot judge."""

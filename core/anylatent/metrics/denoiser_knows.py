@@ -39,6 +39,11 @@ class LikelihoodMetric(Metric, kind="likelihood"):
     probes: int = Field(default=1, ge=1, description="Random directions that the divergence is estimated with (Gaussian paths).")
     exact: bool = Field(default=False, description="The divergence itself instead: a derivative a number, for small samples.")
 
+    def unanswered(self, denoiser: "Denoiser") -> Iterator[str]:
+        from anylatent.perception.likelihood import unlikely
+
+        yield from (f"metric '{self.kind}': {problem}" for problem in unlikely(denoiser))
+
     def compute(self, evidence: Evidence) -> list[Measure]:
         """One measure with a bootstrap interval. Errors: `ValueError` without a denoiser, or for a path without a flow or bound."""
         from anylatent.random import seed_of
@@ -92,11 +97,14 @@ class DiffusionClassifier(Metric, kind="diffusion-classifier"):
     weight: Literal["noise", "likelihood"] = Field(default="noise", description="How errors at different times are added up.")
 
     def unanswered(self, denoiser: "Denoiser") -> Iterator[str]:
+        from anylatent.perception.classifier import unclassified
+
         known = sorted(denoiser.conditions.named)
         if self.condition not in known:
             has = f"knows {', '.join(known)}" if known else "knows none"
             yield f"metric '{self.kind}': there is no condition '{self.condition}', the denoiser {has}"
         yield from _no_class(self, denoiser)
+        yield from (f"metric '{self.kind}': {problem}" for problem in unclassified(denoiser))
 
     def compute(self, evidence: Evidence) -> list[Measure]:
         """One measure with Wilson's interval. Errors: `ValueError` if the condition is no class, or has fewer than two."""

@@ -1,6 +1,6 @@
 """Zero-shot classification by denoising error."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -9,6 +9,7 @@ from anylatent import random
 from anylatent.denoiser import Denoiser
 from anylatent.paths.base import GaussianPath
 from anylatent.paths.discrete import DiscretePath
+from anylatent.perception.noising import made_streams, noised
 from anylatent.state import State
 from anylatent.types import Float, Tensor
 
@@ -36,13 +37,8 @@ def denoising_errors(
 
     Calls: rows x candidates x draws. Errors: `ValueError` for a stream whose path is neither Gaussian nor discrete.
     """
-    made = [spec for spec in denoiser.specs if not spec.given]
-    for spec in made:
-        if not isinstance(denoiser.path(spec.name), GaussianPath | DiscretePath):
-            raise ValueError(
-                f"stream '{spec.name}' is on the path '{denoiser.path(spec.name).kind}': the diffusion classifier needs a Gaussian or a "
-                "discrete one"
-            )
+    for problem in unclassified(denoiser):
+        raise ValueError(problem)
     total = torch.zeros(len(state), len(candidates), dtype=torch.float64, device=state.device)
     for first in range(0, len(state), batch):
         index = torch.arange(first, min(first + batch, len(state)), device=state.device)
@@ -50,21 +46,27 @@ def denoising_errors(
         rows = [asked[i] for i in index.tolist()]
         conditions = [denoiser.conditions([dict(row) | dict(candidate) for row in rows], state.device) for candidate in candidates]
         for draw in range(draws):
-            noised, weights = _noised(denoiser, clean, draw, draws, weight)
+            times, weights = _times(denoiser, clean, draw, draws, weight)
+            shown = noised(denoiser, clean, times, "classifier", draw)
             for k, condition in enumerate(conditions):
-                total[index, k] += _error(denoiser, clean, denoiser(noised, condition), weights, noised, weight)
+                total[index, k] += _error(denoiser, clean, denoiser(shown, condition), weights, shown, weight)
     return (total / draws).float()
 
 
-def _noised(denoiser: Denoiser, state: State, draw: int, draws: int, weight: Weight) -> tuple[State, dict[str, Tensor]]:
-    """The rows at a time of their own, and how much a squared error counts there, by stream `(B,)`."""
+def unclassified(denoiser: Denoiser) -> Iterator[str]:
+    """Why classes cannot be told by a denoiser's errors, of its paths."""
+    for spec in made_streams(denoiser):
+        path = denoiser.path(spec.name)
+        if not isinstance(path, GaussianPath | DiscretePath):
+            yield f"stream '{spec.name}' is on the path '{path.kind}': the diffusion classifier needs a Gaussian or a discrete one"
+
+
+def _times(denoiser: Denoiser, state: State, draw: int, draws: int, weight: Weight) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Each row's own time `(B, 1)`, by stream that is made, and how much a squared error counts there `(B,)`."""
     u = (random.uniform(state.seeds, "classifier", 0, draw, 1)[:, 0] + draw) / draws
-    noised, weights = state, {}
-    for spec in denoiser.specs:
+    times, weights = {}, {}
+    for spec in made_streams(denoiser):
         stream, path = state[spec.name], denoiser.path(spec.name)
-        if spec.given:
-            noised = noised.with_kept(spec.name, stream.mask)
-            continue
         free = (stream.mask & ~stream.keep).sum(1)
         if isinstance(path, GaussianPath):
             t = _time(path, path.start(denoiser.corruptions[spec.name].prediction), u, weight)
@@ -75,10 +77,8 @@ def _noised(denoiser: Denoiser, state: State, draw: int, draws: int, weight: Wei
             t, weights[spec.name] = u, 1 / free.clamp(min=1)
         else:
             t, weights[spec.name] = u**2, 2 * u  # most of the bound is near t = 0
-        x1 = path.prior(spec, state.noise(spec.name, 0, draw, "classifier"), stream.mask)
-        noised = noised.with_values({spec.name: path.corrupt(stream.values, x1, t[:, None, None])})
-        noised = noised.with_time({spec.name: t[:, None].expand(-1, stream.shape[1])})
-    return noised, weights
+        times[spec.name] = t[:, None]
+    return times, weights
 
 
 _RATIOS = (1e-2, 1e2)

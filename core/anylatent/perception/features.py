@@ -9,6 +9,7 @@ from anylatent.denoiser import Denoiser
 from anylatent.hooks.base import HookedSites, Store, Visit
 from anylatent.hooks.tap import Tap
 from anylatent.nn.sites import no_site
+from anylatent.perception.noising import made_streams, noised
 from anylatent.state import State, Tally
 from anylatent.types import Bool, Float, Int, Tensor
 
@@ -27,25 +28,18 @@ def token_features(
 
     `part`, of those that the backbone names: the tokens after a `block` or the whole `trunk` (block 0), what `attention`,
     `cross` or `mlp` add to them, or what each head's mixing makes of the values, heads side by side (`attend`). Rows are noised by
-    their seeds. Prepended condition tokens are left out, padding is 0. Errors: `ValueError` if there is no such site.
+    their seeds, but for kept tokens. Prepended condition tokens are left out, padding is 0. Errors: `ValueError` if there is no such site.
     """
     tap = Tap(block=block, part=part)
     if problem := no_site("hook 'tap'", tap.site, denoiser.backbone):
         raise ValueError(problem)
-    noised = state
-    for spec in denoiser.specs:
-        stream, path = state[spec.name], denoiser.path(spec.name)
-        if spec.given:
-            noised = noised.with_kept(spec.name, stream.mask)
-            continue
-        t = torch.full_like(stream.time, time)
-        x1 = path.prior(spec, state.noise(spec.name, 0, draw, "features"), stream.mask)
-        noised = noised.with_values({spec.name: path.corrupt(stream.values, x1, t[..., None])}).with_time({spec.name: t})
+    times = {spec.name: torch.full_like(state[spec.name].time, time) for spec in made_streams(denoiser)}
+    shown = noised(denoiser, state, times, "features", draw)
     store, rows = Store(), len(state)
     who = [(row, "features") for row in range(rows)]
     zeros = torch.zeros(rows, dtype=torch.long, device=state.device)
     visit = Visit(who, zeros == 0, zeros, zeros + 1, torch.full((rows,), time, device=state.device), store, Tally())
-    denoiser(noised, denoiser.conditions(asked, state.device), HookedSites([(tap, visit)]))
+    denoiser(shown, denoiser.conditions(asked, state.device), HookedSites([(tap, visit)]))
     mask = torch.cat([state[spec.name].mask for spec in denoiser.specs], 1)
     items = [store.item("tap", tap.site, address) for address in who]
     kept = [item for item in items if item is not None]

@@ -12,6 +12,7 @@ from anylatent.condition import Condition
 from anylatent.denoiser import Denoiser
 from anylatent.paths.base import GaussianPath, as_gaussian
 from anylatent.paths.discrete import DiscretePath
+from anylatent.perception.noising import made_streams, noised, placed
 from anylatent.spec import StreamSpec
 from anylatent.state import State
 from anylatent.types import Float, Tensor
@@ -59,7 +60,7 @@ class Begin:
 
 def as_data(denoiser: Denoiser) -> list[str]:
     """The streams that are predicted as `data`: their likelihood needs a beginning (`begins`)."""
-    return [spec.name for spec in _made(denoiser) if denoiser.corruptions[spec.name].prediction == "data"]
+    return [spec.name for spec in made_streams(denoiser) if denoiser.corruptions[spec.name].prediction == "data"]
 
 
 def begins_on(denoiser: Denoiser, tokenizer: "Tokenizer", data: "Dataset", count: int = 64) -> dict[str, Begin]:
@@ -80,13 +81,13 @@ def begins(denoiser: Denoiser, state: State, condition: Condition) -> dict[str, 
     Such a network is wrong by as much where there is no noise as where there is some: below a ratio it takes its own error for
     noise, which the flow then blows up. Other kinds are wrong in proportion to the noise, and need no such beginning.
     Of the ratios tried it is the least from which the evidence bound, E log N(x0; data, error^2) minus the integral of the squared
-    errors over the noise that was left out (Kingma et al. 2021, 2107.00630, eq. 15), is within 0.003 nats a number of the highest.
+    errors over the noise that is left (Kingma et al. 2021, 2107.00630, eq. 15), is within 0.003 nats a number of the highest.
     The streams of a row are at one ratio, with one noise for all ratios, by its seed. 22 network calls a row.
     """
     names = as_data(denoiser)
     if not names:
         return {}
-    flow = _Flow(denoiser, state, condition, _made(denoiser), 0)
+    flow = _Flow(denoiser, state, condition, made_streams(denoiser), 0)
     errors: dict[str, list[float]] = {name: [] for name in names}
     noise = {spec.name: flow.noise(spec, 1) for spec in flow.made}
     for spec in flow.made:
@@ -139,19 +140,10 @@ def log_likelihood(
     Errors: `ValueError` for streams whose path has neither, or that are of both sorts; for one that is predicted as `data`, if
     it is not said where to begin.
     """
-    made = _made(denoiser)
-    paths = {spec.name: denoiser.path(spec.name) for spec in made}
-    for name, path in paths.items():
-        if not isinstance(path, GaussianPath | DiscretePath):
-            raise ValueError(f"stream '{name}' is on the path '{path.kind}', which has no probability flow: no likelihood")
-    discrete = [name for name, path in paths.items() if isinstance(path, DiscretePath)]
-    if discrete and len(discrete) < len(paths):
-        others = sorted(set(paths) - set(discrete))
-        raise ValueError(
-            f"streams {discrete} are on discrete paths and {others} on Gaussian ones: there is no likelihood of both together; "
-            "give one sort (objective.given) and ask for the other's"
-        )
-    if discrete:
+    for problem in unlikely(denoiser):
+        raise ValueError(problem)
+    made = made_streams(denoiser)
+    if any(isinstance(denoiser.path(spec.name), DiscretePath) for spec in made):
         return _bounded(denoiser, state, condition, made, 4 * steps)
     unsaid = as_data(denoiser)
     if begin is None and unsaid:
@@ -169,8 +161,18 @@ def log_likelihood(
     return Likelihood(nats.float(), torch.stack([flow.counts(spec) for spec in made]).sum(0).float())
 
 
-def _made(denoiser: Denoiser) -> list[StreamSpec]:
-    return [spec for spec in denoiser.specs if not spec.given]
+def unlikely(denoiser: Denoiser) -> Iterator[str]:
+    """Why there is no likelihood under a denoiser, of its paths."""
+    paths = {spec.name: denoiser.path(spec.name) for spec in made_streams(denoiser)}
+    strange = [name for name, path in paths.items() if not isinstance(path, GaussianPath | DiscretePath)]
+    discrete = [name for name, path in paths.items() if isinstance(path, DiscretePath)]
+    for name in strange:
+        yield f"stream '{name}' is on the path '{paths[name].kind}', which has no probability flow: no likelihood"
+    if discrete and (others := sorted(set(paths) - set(discrete) - set(strange))):
+        yield (
+            f"streams {discrete} are on discrete paths and {others} on Gaussian ones: there is no likelihood of both together (classes can "
+            "be told from both)"
+        )
 
 
 @torch.no_grad()
@@ -185,18 +187,12 @@ def _bounded(denoiser: Denoiser, state: State, condition: Condition, made: Seque
     for draw in range(draws):
         u = (draw + shift) / draws
         t = u[:, None] ** 2  # most of the bound is near t = 0
-        noised = state
-        for spec in made:
-            stream, path = state[spec.name], denoiser.path(spec.name)
-            noise = path.prior(spec, state.noise(spec.name, 0, draw, "likelihood"), stream.mask)
-            x = path.corrupt(stream.values, noise, t[..., None])
-            noised = noised.with_values({spec.name: torch.where(stream.keep[..., None], stream.values, x) * stream.mask[..., None]})
-            noised = noised.with_time({spec.name: t.expand(stream.shape[:2])})
-        data = denoiser(noised, condition)
+        shown = noised(denoiser, state, {spec.name: t for spec in made}, "likelihood", draw)
+        data = denoiser(shown, condition)
         for spec in made:
             name, path = spec.name, denoiser.path(spec.name)
             assert isinstance(path, DiscretePath), "checked by `log_likelihood`"
-            nats = path.bound(data[name], state[name].values, noised[name].values, t[..., None])
+            nats = path.bound(data[name], state[name].values, shown[name].values, t[..., None])
             total += 2 * u * nats.double().masked_fill(~free[name], 0).sum(1)
     return Likelihood((-total / draws).float(), numbers.float())
 
@@ -306,11 +302,7 @@ class _Flow:
     def data(self, x: Mapping[str, Tensor], times: Mapping[str, Tensor], rows: Tensor | None = None) -> dict[str, Tensor]:
         """The denoiser's clean tokens, of tokens `x` at each stream's time; `rows`: which rows of the state they are of."""
         state, condition = (self.state, self.condition) if rows is None else (self.state.select(rows), self.condition.select(rows))
-        for spec in self.made:
-            stream, free = state[spec.name], self._free(spec, rows)
-            state = state.with_values({spec.name: torch.where(free, x[spec.name], stream.values)})
-            state = state.with_time({spec.name: times[spec.name].expand(stream.shape[:2])})
-        return self.denoiser(state, condition)
+        return self.denoiser(placed(state, x, times), condition)
 
     def velocity(self, x: Mapping[str, Tensor], u: float, rows: Tensor | None = None) -> dict[str, Tensor]:
         """dx/du of tokens `x`; `rows`: as of `data`."""

@@ -92,8 +92,8 @@ class Run(RunFolder):
         """Make samples. Row i has seed `seed + i`: the same whatever `count` and batch are.
 
         `condition`: see `Asked`. `size`: how large samples are to be, a number an axis or one for the first (see
-        `Tokenizer.layout`). `changes`: other fields of `Sampling` (solver, schedule, hooks…). Errors: `ValueError` for what
-        the run cannot do, by name.
+        `Tokenizer.layout`). `changes`: other fields of `Sampling` (solver, schedule, hooks…); what the recipe has is left out by
+        `best_of=None`, `hooks=()` or `corrections=()`. Errors: `ValueError` for what the run cannot do, by name.
         """
         sampling = self._sampling(count, seed, steps, guidance, changes)
         state, asked = self._begun(condition, sampling, size)
@@ -113,8 +113,9 @@ class Run(RunFolder):
     ) -> Iterator[Settled | Samples]:
         """The samples that `sample` makes, in parts: tokens as soon as no later step changes them, and at last the `Samples`.
 
-        With the schedule `pyramid` the first come long before the last. Where the tokenizer has `local_axes`, `Settled.sample` is the row's
-        sample up to where all of its tokens are there, each time that this reaches further. Whoever stops listening stops the sampling.
+        With the schedule `pyramid` the first come long before the last; with `best_of` nothing comes before the whole. Where the tokenizer
+        has `local_axes`, `Settled.sample` is the row's sample up to where all of its tokens are there, each time that this reaches further.
+        Whoever stops listening stops the sampling.
         Errors: as `sample`, when the first part is asked for.
         """
         sampling = self._sampling(count, seed, steps, guidance, changes)
@@ -162,7 +163,9 @@ class Run(RunFolder):
         sampling = self._sampling(count or max(1, len(given)), seed, steps, guidance, changes)
         seeds = torch.arange(sampling.seed, sampling.seed + sampling.count)
         asked = [{} for _ in range(sampling.count)] if condition is None else self._asked(condition, seeds, sampling)
-        if editor.moves_by and (changes.get("solver") or any(own.solver for own in changes.get("streams", {}).values())):
+        own = {name: each.solver for name, each in self.recipe.sample.streams.items()}
+        others = [each.solver for name, each in sampling.streams.items() if each.solver and each.solver != own.get(name)]
+        if editor.moves_by and (changes.get("solver") or others):
             raise ValueError(f"editor '{editor.kind}' moves samples by {editor.moves_by}: leave out the solver that is asked for besides")
         generator = self._generator(sampling, weights)
         edit = editor.edit(self.tokenizer, given, seeds, generator, asked)
@@ -189,8 +192,8 @@ class Run(RunFolder):
 
         The search begins from the schedule that `changes` or the recipe name. Errors: as `sample`, and `schedule_search.search_schedule`.
         """
-        trial = self._trial(count, condition, seed, weights, steps, guidance, changes)
-        return search_schedule(*trial, rounds, reference_steps, watch)
+        sampling = self._sampling(2 * count, seed, steps, guidance, changes)
+        return search_schedule(self._generator(sampling, weights), *self._begun(condition, sampling), rounds, reference_steps, watch)
 
     def fit_solver(
         self,
@@ -209,21 +212,8 @@ class Run(RunFolder):
 
         For the schedule that `changes` or the recipe name. Errors: as `sample`, and `solver_fit.fit_solver`.
         """
-        return fit_solver(*self._trial(count, condition, seed, weights, steps, guidance, changes), reference_steps, watch)
-
-    def _trial(
-        self,
-        count: int,
-        condition: Asked,
-        seed: int | None,
-        weights: str,
-        steps: int | None,
-        guidance: float | Guidance | None,
-        changes: Mapping[str, Any],
-    ) -> tuple[RowGenerator, State, list[dict[str, Any]]]:
-        """A generator, twice as many rows to start from, and what they are asked."""
         sampling = self._sampling(2 * count, seed, steps, guidance, changes)
-        return self._generator(sampling, weights), *self._begun(condition, sampling)
+        return fit_solver(self._generator(sampling, weights), *self._begun(condition, sampling), reference_steps, watch)
 
     def _begun(self, condition: Asked, sampling: Sampling, size: Size = None) -> tuple[State, list[dict[str, Any]]]:
         """Empty rows of a request's seeds, and what each is asked."""
@@ -249,10 +239,12 @@ class Run(RunFolder):
     def _sampling(
         self, count: int | None, seed: int | None, steps: int | None, guidance: float | Guidance | None, changes: Mapping[str, Any]
     ) -> Sampling:
+        """The recipe's, changed. None: as the recipe says, but for `best_of`, which it switches off."""
         node = ClassifierFree(scale=guidance) if isinstance(guidance, int | float) else guidance
         given = {"count": count, "seed": seed, "steps": steps, "guidance": node} | dict(changes)
-        fields = {name: getattr(self.recipe.sample, name) for name in Sampling.model_fields}
-        return Sampling(**(fields | {name: value for name, value in given.items() if value is not None}))
+        fields: dict[str, Any] = {name: getattr(self.recipe.sample, name) for name in Sampling.model_fields}
+        fields |= {name: value for name, value in given.items() if value is not None or name == "best_of"}
+        return Sampling(**fields)
 
     def _asked(self, condition: Asked, seeds: torch.Tensor, sampling: Sampling) -> list[dict[str, Any]]:
         deaf = set(self.recipe.classifiers) - set(self.recipe.conditions) - set(sampling.classifiers())

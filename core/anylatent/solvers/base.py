@@ -121,8 +121,8 @@ class Solver(Node, family="solver"):
         """Why it cannot move such a stream, or None."""
         return None
 
-    def refuses_times(self, times: Float[Tensor, " times"]) -> str | None:
-        """Why it cannot go through these times of a whole request, or None."""
+    def refuses_times(self, times: Float[Tensor, " times"] | None) -> str | None:
+        """Why it cannot go through these times of a whole request, or None. `times` None: rows or tokens have their own."""
         return None
 
     @property
@@ -271,7 +271,7 @@ class Around(Solver):
     def refuses(self, spec: StreamSpec) -> str | None:
         return self.solver.refuses(spec)
 
-    def refuses_times(self, times: Float[Tensor, " times"]) -> str | None:
+    def refuses_times(self, times: Float[Tensor, " times"] | None) -> str | None:
         return self.solver.refuses_times(times)
 
     @property

@@ -16,16 +16,17 @@ _NEAR = 1e-5
 
 
 class Fitted(Multistep, kind="fitted"):
-    """Optimal linear subspace search (OLSS): each step is the best linear combination of where a row is and of all its predictions.
+    """Optimal linear subspaces (OLSS-P): each step is the best linear combination of where a row is and of all its predictions.
 
     x_{k+1} = a x_k + b_0 d_k + ... + b_k d_0, with numbers that bring x_{k+1} nearest, in least squares, to where many steps would
-    have gone (Duan et al. 2023, 2305.14677). They belong to a denoiser, its guidance and `times`, and are data: `anylatent solver
-    RUN --steps N` finds them and prints the node. A schedule of other times is refused; in an edit, which begins in between, it is
-    `dpm++2m`, as it is without `rows`.
+    have gone (Duan et al. 2023, 2305.14677; OLSS proper searches the times too, which here is `anylatent schedule`, before). They
+    belong to a denoiser, its guidance and `times`, and are data: `anylatent solver RUN --steps N` finds them and prints the node. A
+    schedule of other times, or one whose rows or tokens have times of their own, is refused; in an edit, which begins in between, it
+    is `dpm++2m`, as it is without `rows`.
     """
 
     order: ClassVar[int] = 2
-    systems: ClassVar[tuple[str, ...]] = ("OLSS (2305.14677)",)
+    systems: ClassVar[tuple[str, ...]] = ("OLSS-P, the times searched apart (2305.14677)",)
 
     times: tuple[float, ...] = Field(default=(), description="The times that it was fitted for, from the first to 0; empty: none.")
     rows: tuple[tuple[float, ...], ...] = Field(
@@ -53,10 +54,11 @@ class Fitted(Multistep, kind="fitted"):
     def cold(self) -> int:
         return 2
 
-    def refuses_times(self, times: Float[Tensor, " times"]) -> str | None:
-        if not self.times or self._is_for(times):
+    def refuses_times(self, times: Float[Tensor, " times"] | None) -> str | None:
+        if not self.times or (times is not None and self._is_for(times)):
             return None
-        knots = ", ".join(f"{t:g}" for t in self.times[:-1])
+        # A table has two knots or more; one step visits the first alone.
+        knots = ", ".join(f"{t:g}" for t in (self.times[:-1] if len(self.rows) > 1 else (self.times[0], self.times[0] / 2)))
         return (
             f"solver 'fitted' was fitted for other times: use it with `steps: {len(self.rows)}` and "
             f"`schedule: {{kind: table, unit: time, knots: [{knots}]}}`"

@@ -79,6 +79,11 @@ class MetricContract:
         assert case.metric.compute(case.evidence) == measures
         assert not difference(list(case.evidence.samples), before), "compute changed the samples"
 
+    def test_it_says_if_it_asks_the_denoiser(self, case: MetricCase, measures: list[Measure]) -> None:
+        """`part` and `conditional` go by it: they have none to hand on."""
+        if case.evidence.model is not None and case.metric.judges_samples and not case.metric.asks_denoiser:
+            assert case.metric.compute(replace(case.evidence, model=None)) == measures, "say `asks_denoiser = True`"
+
     def test_the_order_of_samples_does_not_matter(self, case: MetricCase, measures: list[Measure]) -> None:
         other = replace(case.evidence, samples=list(case.evidence.samples)[::-1], asked=list(case.evidence.asked)[::-1])
         for plain, reversed_ in zip(measures, case.metric.compute(other), strict=True):

@@ -34,3 +34,10 @@ def chunks(samples: Sequence[Any]) -> Iterator[list[Any]]:
     """The samples, some at a time."""
     for start in range(0, len(samples), CHUNK):
         yield list(samples[start : start + CHUNK])
+
+
+def alike(sizes: Sequence[tuple[int, ...]], most: int) -> Iterator[tuple[tuple[int, ...], list[int]]]:
+    """Each size and the rows that have it, `most` at a time: the smallest size first, rows in order."""
+    for size in sorted(set(sizes)):
+        rows = [row for row, other in enumerate(sizes) if other == size]
+        yield from ((size, rows[first : first + most]) for first in range(0, len(rows), most))

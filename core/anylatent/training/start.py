@@ -24,5 +24,5 @@ class Start(Node):
     """
 
     run: str = Field(min_length=1, description="The folder of the other run.")
-    weights: str = Field(default="", description="Which of its weights: trained, or ema-<decay>; empty: the longest average.")
+    weights: str = Field(default="", description="Which of its weights: trained, or ema-<decay>; empty: those it is sampled with.")
     pairs: Pairs | None = Field(default=None, description="Learn from samples of it, in place of the data.")

@@ -7,6 +7,7 @@ import torch
 
 from anylatent.random import seed_of
 from anylatent.testing import TokenizerCase, TokenizerContract
+from anylatent.testing.backbones import shaken
 from anylatent_image.autoencoder import Autoencoder
 from anylatent_image.autoencoder_config import AutoencoderConfig
 from anylatent_image.digits import Digits
@@ -123,6 +124,18 @@ def test_rows_of_digits_are_restored_like_digits() -> None:
     assert [tuple(picture.shape) for picture in restored] == [(8, 40, 1)] * 12 + [(8, 8, 1)] * 60
     error = torch.stack([(made - own).square().mean() for made, own in zip(restored, [*rows, *digits])])
     assert error[:12].mean() < 3 * error[12:].mean() < 0.1 * torch.stack(digits).var()
+
+
+def test_what_is_logged_is_the_mean_over_samples_of_all_sizes() -> None:
+    """The loss is a sum of the logged terms, so its mean over rows is that of their means."""
+    digits = _digits("test")[:9]
+    autoencoder = AutoencoderConfig(factor=4, width=8).build(digits[0])
+    shaken(autoencoder, size=0.1)
+    samples = [*digits, torch.cat(digits[:5], 1), torch.cat(digits[5:9], 0)]
+    losses, terms = autoencoder.loss(samples, torch.arange(len(samples)))
+    config = autoencoder.config
+    together = terms["squared"] + config.l1_weight * terms["absolute"] + config.kl_weight * terms["kl"]
+    torch.testing.assert_close(together, losses.mean())
 
 
 def test_images_that_do_not_fit_are_refused() -> None:

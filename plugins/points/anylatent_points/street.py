@@ -2,11 +2,13 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from anylatent.data import Dataset, DatasetConfig, Split
 
 Along = Literal["village", "wood"]
+USUAL = 16.0
+"""Metres of the piece that `points` are counted for."""
 
 
 class Street(DatasetConfig, kind="points.street"):
@@ -24,6 +26,17 @@ class Street(DatasetConfig, kind="points.street"):
     length: float = Field(default=16.0, ge=4, le=256, description="Of a piece along x, in metres.")
     along: tuple[Along, ...] = Field(default=("village", "wood"), min_length=1, description="What pieces are of, in turn.")
     seed: int = Field(default=0, ge=0, description="Another one gives other pieces.")
+
+    @model_validator(mode="after")
+    def _some(self) -> "Street":
+        if self.each() < 1:
+            least = int(USUAL / 2 / self.length) + 1
+            raise ValueError(f"points {self.points} of {USUAL:g} m are none of a piece of {self.length:g} m: expected {least} or more")
+        return self
+
+    def each(self) -> int:
+        """Points of one piece."""
+        return round(self.points * self.length / USUAL)
 
     def build(self, split: Split) -> Dataset:
         """Open a split: each piece is of a street of its own, and made when it is asked for."""

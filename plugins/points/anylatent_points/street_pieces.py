@@ -15,12 +15,13 @@ from anylatent.types import Float, Int, Tensor
 from anylatent_points import solids
 from anylatent_points.cloud import Cloud, Mesh
 from anylatent_points.objects import Dice
+from anylatent_points.street import USUAL
 from anylatent_points.surface import draw
 
 if TYPE_CHECKING:
     from anylatent_points.street import Along, Street
 
-DEPTH, HEIGHT, USUAL = 8.0, 8.0, 16.0
+DEPTH, HEIGHT = 8.0, 8.0
 SCALE = math.hypot(USUAL, DEPTH, HEIGHT) / 2
 """Metres of 1 in a piece's frame."""
 _VERSION = 1
@@ -46,20 +47,20 @@ class Pieces(Collected):
     def sample(self, index: int) -> Cloud:
         config, kind = self.config, self.kinds[index]
         seed = random.seed_of(config.kind, config.seed, self.split, index % len(self.kinds))
-        return piece(kind, config.length, config.points, seed)
+        return piece(kind, config.length, config.each(), seed)
 
     def digest(self) -> str:
         return hashlib.sha256(f"{_VERSION} {self.config.key()} {self.split}".encode()).hexdigest()
 
 
 def piece(along: "Along", length: float, points: int, seed: int) -> Cloud:
-    """A piece of a street of its own, `points` for every 16 m."""
+    """A piece of a street of its own, of so many metres and points."""
     dice = Dice(iter(random.uniform(torch.tensor([seed]), "street", 0, 0, 200 + round(30 * length))[0].tolist()))
     built = _Built(-length / 2 - _BEFORE, length / 2 + _BEFORE, _hills(dice))
     _cars(dice, built)
     _lamps(dice, built)
     (_village if along == "village" else _wood)(dice, built)
-    return Cloud(_cut(built.mesh(length / 2), length, round(points * length / USUAL), seed), SCALE, "m")
+    return Cloud(_cut(built.mesh(length / 2), length, points, seed), SCALE, "m")
 
 
 class _Built:

@@ -35,7 +35,7 @@ class Voxels(Tokenizer):
     """Cells are 1 where there is a point, -1 where there is none; core's `grid` cuts them into tokens.
 
     The grid is centred on 0. It is as large as the box of all training clouds; for a cloud that reaches farther, larger by
-    whole tokens on both sides. Tokens are centred a channel and share one scale.
+    whole tokens on both sides, so that tokens are cut where training's are. Tokens are centred a channel and share one scale.
     """
 
     config: VoxelsConfig
@@ -54,7 +54,7 @@ class Voxels(Tokenizer):
 
     @property
     def multiple(self) -> int:
-        """A number of cells is one of these: whole tokens, as many cells on both sides of 0."""
+        """A number of cells that can be asked for is one of these: whole tokens, as many cells on both sides of 0."""
         return lcm(self.config.patch, 2)
 
     def fit(self, samples: Sequence[Any]) -> None:
@@ -79,13 +79,9 @@ class Voxels(Tokenizer):
         if not float(reach.max()) > 1e-9:
             raise ValueError(f"{self.config.kind} cuts space into cells: all points are in the middle of the frame")
         cell = 2 * float(reach.max()) / self.config.cells
-        shape = [self._across(2 * float(side) / cell) for side in reach]
+        shape = [_across(2 * float(side) / cell, self.multiple, self.multiple) for side in reach]
         self.facts = {"cell": cell, "shape": shape, "points": round(points / len(samples)), "shapes": [[shape, 1]]}
         self.inner = self._grid()
-
-    def _across(self, length: float) -> int:
-        """Cells along an axis for this many cells' length about 0."""
-        return max(1, ceil((length - 2 * _BEYOND) / self.multiple)) * self.multiple
 
     def _grid(self) -> GridTokenizer:
         return GridTokenizer(GridConfig(patch=(self.config.patch,) * 3, stream="voxels"), torch.zeros(*self.facts["shape"], 1), _AXES)
@@ -98,12 +94,12 @@ class Voxels(Tokenizer):
         """1 in cells with a point, -1 in the others."""
         places = cloud.points.double().cpu() / self.facts["cell"]
         reach = (2 * places.abs().amax(0)).tolist()
-        if prod(map(self._across, reach)) > _MOST:
+        shape = tuple(_across(own, usual, 2 * self.config.patch) for own, usual in zip(reach, self.facts["shape"], strict=True))
+        if prod(shape) > _MOST:
             raise ValueError(
                 f"sample {index}: {self.config.kind} has cells of {self.facts['cell']:.3g}, and points up to "
                 f"{max(reach) * self.facts['cell'] / 2:.3g} from the middle need more than {_MOST:,}: scale it like the training clouds"
             )
-        shape = tuple(max(usual, self._across(own)) for usual, own in zip(self.facts["shape"], reach, strict=True))
         inside = (places + torch.tensor(shape) / 2).floor().long().clamp(min=0).minimum(torch.tensor(shape) - 1)
         cells = torch.full(shape, -1.0)
         cells[tuple(inside.T)] = 1.0
@@ -131,3 +127,8 @@ class Voxels(Tokenizer):
         """`size`: cells along x, y and z."""
         asked = asked_sizes(size, _AXES, (self.multiple,) * 3)
         return self.inner.layout(seeds, conditions, asked)
+
+
+def _across(length: float, least: int, step: int) -> int:
+    """Cells along an axis for this many cells' length about 0: `least`, or as many steps more as it takes."""
+    return least + max(0, ceil((length - 2 * _BEYOND - least) / step)) * step

@@ -43,6 +43,9 @@ def test_pieces_are_in_a_box_and_as_dense_whatever_their_length() -> None:
     assert Street(seed=1).build("train").fingerprint() != Street().build("train").fingerprint()
     with pytest.raises(ValueError, match="greater than or equal to 4"):
         Street(length=2)
+    with pytest.raises(ValueError, match="points 2 of 16 m are none of a piece of 4 m: expected 3 or more"):
+        Street(points=2, length=4)
+    assert [len(cloud) for cloud in _pieces(Street(points=3, length=4, count=2))] == [1, 1]
 
 
 def test_villages_and_woods_differ_and_both_are_alike_along_x() -> None:
@@ -119,6 +122,20 @@ def test_longer_clouds_have_more_tokens_and_come_back(street: list[Cloud]) -> No
     assert not difference(tokenizer.encode([back])["voxels"].values, state["voxels"].values)
     wide = tokenizer.layout(torch.arange(2), size=(64, None, 32))["voxels"]
     assert wide.shape[1] == 16 * 4 * 8
+
+
+@pytest.mark.parametrize("further", [0.03, 0.3, 0.6])
+def test_a_longer_cloud_is_cut_where_training_clouds_are(street: list[Cloud], further: float) -> None:
+    """One point farther along x, in the row of cells of another: there are tokens more on both sides, and the others are the same."""
+    tokenizer = VoxelsConfig(cells=32, patch=4).build(street[0])
+    tokenizer.fit(street)
+    place = street[0].points[:1]
+    beyond = place * torch.tensor([0.0, 1.0, 1.0]) + torch.tensor([16 * tokenizer.facts["cell"] + further, 0.0, 0.0])
+    plain, longer = (tokenizer.encode([cloud])["voxels"].values[0] for cloud in (street[0], Cloud(torch.cat((street[0].points, beyond)))))
+    plain, longer = plain.unflatten(0, (8, 4, 4)), longer.unflatten(0, (-1, 4, 4))
+    more, odd = divmod(len(longer) - len(plain), 2)
+    assert (more > 0, odd) == (True, 0)
+    assert torch.equal(longer[more:-more], plain)
 
 
 def test_an_empty_scene_is_where_points_are_likeliest(street: list[Cloud]) -> None:

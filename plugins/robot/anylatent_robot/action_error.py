@@ -19,6 +19,7 @@ class ActionError(Metric, kind="robot.action-error"):
     """
 
     min_n: ClassVar[int] = 10
+    asks_denoiser: ClassVar[bool] = True
 
     def compute(self, evidence: Evidence) -> list[Measure]:
         """Two measures. Errors: `TooFewSamples`; `ValueError` without a model."""

@@ -22,6 +22,7 @@ class Latency(Metric, kind="robot.latency"):
     rows: int = Field(default=1, ge=1, description="Robots that are served at once.")
 
     min_n: ClassVar[int] = 1
+    asks_denoiser: ClassVar[bool] = True
 
     def compute(self, evidence: Evidence) -> list[Measure]:
         """Two measures. Errors: `TooFewSamples`; `ValueError` without a model."""

@@ -33,6 +33,7 @@ class Success(Metric, kind="robot.success"):
     limit: int = Field(default=500, ge=1, le=500, description="Control steps after which an episode has failed.")
 
     min_n: ClassVar[int] = 1
+    asks_denoiser: ClassVar[bool] = True
 
     def compute(self, evidence: Evidence) -> list[Measure]:
         """A measure a task, one of all tasks, and the controls. Errors: `TooFewSamples`; `ValueError` without a world or a model."""

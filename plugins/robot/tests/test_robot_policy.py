@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from anylatent.conditioners.base import Conditions
 from anylatent.data import Split
 from anylatent.denoiser import Corruption, Denoiser
 from anylatent.denoiser_config import DiTConfig
 from anylatent.generation import RowGenerator
-from anylatent.metrics.base import Evidence
+from anylatent.joint.metrics import PartMetric
+from anylatent.metrics.base import Evidence, Metric
 from anylatent.paths.rectified import Rectified
 from anylatent.random import seed_of, uniform
 from anylatent.sampling import Sampling
@@ -280,6 +282,13 @@ def test_the_report_shows_a_rollout_of_each_task(tmp_path: Path) -> None:
 
 
 # --- metrics ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metric", [Success(), ActionError(), Latency()], ids=lambda metric: metric.kind)
+def test_what_acts_is_no_metric_of_one_part(metric: Metric) -> None:
+    """Of joint samples a part has no denoiser of its own: said when the recipe is read, not after training."""
+    with pytest.raises(ValidationError, match=f"metric 'part' hands on samples to be judged, and '{metric.kind}' asks the denoiser"):
+        PartMetric(part="arm", metric=metric)
 
 
 class TestSuccess(MetricContract):

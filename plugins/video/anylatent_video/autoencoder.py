@@ -16,7 +16,7 @@ from anylatent import random
 from anylatent.nn.transformer import bounded_log_variance, gaussian_kl
 from anylatent.spec import AxisSpec, StreamSpec
 from anylatent.state import State, Stream
-from anylatent.tokenizers.arrays import describe, is_clean
+from anylatent.tokenizers.arrays import alike, describe, is_clean
 from anylatent.tokenizers.base import Tokenizer
 from anylatent.tokenizers.sizes import Size, asked_sizes, told
 from anylatent.tokenizers.statistics import Statistics
@@ -63,7 +63,8 @@ class Autoencoder(Tokenizer):
     def loss(self, samples: Sequence[Tensor], seeds: Tensor) -> tuple[Float[Tensor, " rows"], Mapping[str, Tensor]]:
         """L2 + l1_weight L1 a pixel value, + kl_weight KL a latent value; latents are drawn by row seed."""
         self._check(samples)
-        losses, numbers = torch.zeros(len(samples), device=self.statistics.mean.device), {}
+        losses = torch.zeros(len(samples), device=self.statistics.mean.device)
+        numbers: dict[str, Tensor] = {}
         for rows, pixels in self._groups(samples):
             mean, log_variance = self._posterior(pixels)
             latents = self._draw(mean, log_variance, seeds[rows])
@@ -72,7 +73,9 @@ class Autoencoder(Tokenizer):
             divergence = gaussian_kl(mean, log_variance).mean((1, 2))
             loss = squared + self.config.l1_weight * absolute + self.config.kl_weight * divergence
             losses = losses.index_put((rows.to(losses.device),), loss)
-            numbers = {"squared": squared.mean(), "absolute": absolute.mean(), "kl": divergence.mean()}
+            terms = {"squared": squared, "absolute": absolute, "kl": divergence}
+            share = len(rows) / len(samples)
+            numbers = {name: numbers.get(name, 0) + share * each.mean() for name, each in terms.items()}
         return losses, numbers
 
     @torch.no_grad()
@@ -100,7 +103,7 @@ class Autoencoder(Tokenizer):
         stream = state["video"]
         sizes = [self._size(positions[mask]) for positions, mask in zip(stream.positions, stream.mask, strict=True)]
         made: dict[int, Tensor] = {}
-        for size, rows in _alike(sizes):
+        for size, rows in alike(sizes, _ROWS):
             latents = self.statistics.restore(stream.values[rows, : math.prod(self._cells(size))])
             pixels = self._decoded(self._folded(latents, size)).clamp(-1, 1).permute(0, 2, 3, 4, 1).contiguous().cpu()
             made |= dict(zip(rows, pixels, strict=True))
@@ -142,7 +145,7 @@ class Autoencoder(Tokenizer):
 
     def _groups(self, samples: Sequence[Tensor]) -> Iterator[tuple[Tensor, Float[Tensor, "rows channels frames height width"]]]:
         """Indices and pixels of clips of one size, some at a time."""
-        for _, rows in _alike([tuple(sample.shape[:3]) for sample in samples]):
+        for _, rows in alike([tuple(sample.shape[:3]) for sample in samples], _ROWS):
             pixels = torch.stack([samples[row] for row in rows]).to(self.statistics.mean.device)
             yield torch.tensor(rows), pixels.permute(0, 4, 1, 2, 3)
 
@@ -190,10 +193,3 @@ class Autoencoder(Tokenizer):
         t, y, x = positions.amax(0).tolist()
         side = (self.config.factor + 1) / 2
         return round(t / self.step + (self.config.time - 1) / 2 * (t > 0)) + 1, round(y + side), round(x + side)
-
-
-def _alike(sizes: Sequence[tuple[int, ...]]) -> Iterator[tuple[tuple[int, ...], list[int]]]:
-    """Each size and the rows that have it, some at a time."""
-    for size in sorted(set(sizes)):
-        rows = [row for row, other in enumerate(sizes) if other == size]
-        yield from ((size, rows[first : first + _ROWS]) for first in range(0, len(rows), _ROWS))

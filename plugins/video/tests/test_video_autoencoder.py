@@ -140,6 +140,16 @@ def test_it_learns_to_reconstruct_clips_it_never_saw() -> None:
     assert (restored - truth).square().mean() < truth.var() / 2
 
 
+def test_what_is_logged_is_the_mean_over_samples_of_all_sizes() -> None:
+    """The loss is a sum of the logged terms, so its mean over rows is that of their means."""
+    autoencoder = _shaken()
+    samples = [_noise(frames, seed) for seed, frames in enumerate((9, 5, 1, 9))]
+    losses, terms = autoencoder.loss(samples, torch.arange(len(samples)))
+    config = autoencoder.config
+    together = terms["squared"] + config.l1_weight * terms["absolute"] + config.kl_weight * terms["kl"]
+    torch.testing.assert_close(together, losses.mean())
+
+
 def test_clips_that_do_not_fit_are_refused() -> None:
     config = AutoencoderConfig(time=4, factor=4)
     with pytest.raises(ValueError, match=r"time 4 needs 1 \+ n \* 4 frames, given 8: set `frames` of the data set to 5 or 9"):
