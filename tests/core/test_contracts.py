@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -162,14 +162,16 @@ class FaultyMetric(Metric, kind="test-faulty-metric"):
                 value += float(torch.rand(()))
             case "the_order_of_samples_does_not_matter":
                 value = float(samples[0].mean())
+            case "it_says_if_it_asks_the_denoiser":
+                value += 0.0 if evidence.model is None else 1.0
         high = value - 1 if self.fault == "values_are_inside_their_intervals" else value + 1
         return [Measure("mean", value, value - 1, high, len(samples), "neither")]
 
 
 @pytest.mark.parametrize("law", laws(MetricContract))
 def test_each_law_finds_a_metric_that_breaks_it(law: str) -> None:
-    case = MetricCase(FaultyMetric(fault=law), EVIDENCE)
-    given = {"case": case, "measures": case.metric.compute(EVIDENCE)}
+    case = MetricCase(FaultyMetric(fault=law), replace(EVIDENCE, model=cast(Any, "a denoiser")))
+    given = {"case": case, "measures": case.metric.compute(case.evidence)}
     method = getattr(MetricContract(), f"test_{law}")
     with pytest.raises(FAULTS_SHOW_AS):
         method(**{name: given[name] for name in signature(method).parameters})
