@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from anylatent.best_of import BestOf
 from anylatent.build import build_denoiser, build_tokenizer, condition_values
 from anylatent.catalogue import PERCEPTION
 from anylatent.components import core_components
 from anylatent.conditioners.standard import ClassConfig
-from anylatent.corrections.best_of import BestOf
 from anylatent.corrections.energy import EnergyGuidance
 from anylatent.corrections.posterior import Consistent
 from anylatent.denoiser import Corruption, Denoiser
@@ -50,7 +50,7 @@ from anylatent.objective import Objective, StreamObjective
 from anylatent.paths import Bridge, Rectified
 from anylatent.paths.base import GaussianPath
 from anylatent.paths.base import Path as NoisePath
-from anylatent.perception.classifier import denoising_errors
+from anylatent.perception.diffusion_classifier import denoising_errors
 from anylatent.perception.features import sample_features, token_features
 from anylatent.perception.likelihood import begins, log_likelihood
 from anylatent.perception.token_classifier import TokenClassifier

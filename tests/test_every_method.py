@@ -27,9 +27,9 @@ from every_method import (
     verdict,
 )  # fmt: skip
 
+from anylatent.best_of import BestOf
 from anylatent.catalogue import PERCEPTION, reckoned
 from anylatent.components import core_components
-from anylatent.corrections.best_of import BestOf
 from anylatent.corrections.mmps import MMPS
 from anylatent.editing.translate import Translate
 from anylatent.guidance.compose import Compose

@@ -22,8 +22,8 @@ from toys import toy_recipe
 
 import anylatent
 from anylatent import Run, execute, load_recipe
+from anylatent.best_of import BestOf
 from anylatent.cli.judging import judge
-from anylatent.corrections.best_of import BestOf
 from anylatent.corrections.clip import Clip
 from anylatent.denoiser import Corruption, Denoiser
 from anylatent.editing.masked_completion import MaskedCompletion

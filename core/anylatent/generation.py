@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from anylatent.best_of import BestOf
 from anylatent.condition import Condition
-from anylatent.corrections.best_of import BestOf
 from anylatent.denoiser import Denoiser
 from anylatent.energies import Decode
 from anylatent.engine import Engine, Finished, Request

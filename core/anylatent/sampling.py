@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from anylatent.best_of import BestOf
 from anylatent.corrections.base import Correction
-from anylatent.corrections.best_of import BestOf
 from anylatent.energies import Decode, Energy, SampleEnergy, no_decoder
 from anylatent.guidance.base import Guidance
 from anylatent.guidance.none import Unguided

@@ -4,9 +4,9 @@ import pytest
 import torch
 from small_generators import network
 
+from anylatent.best_of import BestOf
 from anylatent.cli import requests
 from anylatent.conditioners.base import Conditions
-from anylatent.corrections.best_of import BestOf
 from anylatent.denoiser import Corruption, Denoiser
 from anylatent.denoiser_config import DiTConfig
 from anylatent.energies import Decode, FunctionEnergy, Roughness, SampleFunction

@@ -16,7 +16,7 @@ from anylatent.metrics.denoiser_knows import DiffusionClassifier, LikelihoodMetr
 from anylatent.nn.sites import Site
 from anylatent.paths import EDM, Bernoulli, Cosine, DiscretePath, Masked, Rectified, UniformState
 from anylatent.paths.base import GaussianPath, Path, Prediction
-from anylatent.perception.classifier import denoising_errors
+from anylatent.perception.diffusion_classifier import denoising_errors
 from anylatent.perception.features import correspondences, sample_features, token_features
 from anylatent.perception.likelihood import Begin, begins, log_likelihood
 from anylatent.spec import AxisSpec, StreamSpec

@@ -6,11 +6,11 @@ import pytest
 import torch
 from toys import Toy, Waves, toy_recipe
 
+from anylatent.best_of import BestOf
 from anylatent.build import build_denoiser, build_tokenizer
 from anylatent.components import core_components
 from anylatent.conditioners.base import Conditions
 from anylatent.conditioners.standard import ClassConfig
-from anylatent.corrections.best_of import BestOf
 from anylatent.denoiser import Corruption, Denoiser
 from anylatent.denoiser_config import DiTConfig
 from anylatent.energies import Roughness

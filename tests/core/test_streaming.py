@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_generators import FIELD, network
 
-from anylatent.corrections.best_of import BestOf
+from anylatent.best_of import BestOf
 from anylatent.energies import Roughness
 from anylatent.engine import Finished
 from anylatent.generation import RowGenerator, Settled

@@ -71,7 +71,7 @@ def _bits(denoiser: "Denoiser", state: "State", asked: dict[str, Any], steps: in
 def _classes(denoiser: "Denoiser", state: "State", asked: dict[str, Any], name: str, draws: int) -> list[tuple[str, str]]:
     """The likeliest class of each row, and its probability."""
     from anylatent.conditioners.base import Conditioner
-    from anylatent.perception.classifier import denoising_errors
+    from anylatent.perception.diffusion_classifier import denoising_errors
 
     conditioner = denoiser.conditions.named[name]
     assert isinstance(conditioner, Conditioner), "a module dict does not say what it holds"

@@ -5,9 +5,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anylatent.best_of import BestOf
 from anylatent.conditioners.standard import ClassConfig
 from anylatent.corrections.base import Correction
-from anylatent.corrections.best_of import BestOf
 from anylatent.editing.base import Editor
 from anylatent.guidance.base import Guidance
 from anylatent.hooks.base import Hook

@@ -97,7 +97,7 @@ class DiffusionClassifier(Metric, kind="diffusion-classifier"):
     weight: Literal["noise", "likelihood"] = Field(default="noise", description="How errors at different times are added up.")
 
     def unanswered(self, denoiser: "Denoiser") -> Iterator[str]:
-        from anylatent.perception.classifier import unclassified
+        from anylatent.perception.diffusion_classifier import unclassified
 
         known = sorted(denoiser.conditions.named)
         if self.condition not in known:
@@ -108,7 +108,7 @@ class DiffusionClassifier(Metric, kind="diffusion-classifier"):
 
     def compute(self, evidence: Evidence) -> list[Measure]:
         """One measure with Wilson's interval. Errors: `ValueError` if the condition is no class, or has fewer than two."""
-        from anylatent.perception.classifier import denoising_errors
+        from anylatent.perception.diffusion_classifier import denoising_errors
 
         denoiser, tokenizer = _parts(self, evidence)
         for problem in self.unanswered(denoiser):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from anylatent.corrections.best_of import BestOf
+from anylatent.best_of import BestOf
 from anylatent.corrections.energy import EnergyGuidance
 from anylatent.energies import Energy, SampleEnergy
 from anylatent.measurements.base import Layout
