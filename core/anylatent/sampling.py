@@ -142,7 +142,7 @@ class Sampling(Node):
             )
         if schedule.rises:
             found.append(
-                f"guidance '{self.guidance.kind}' follows densities down to the data, and schedule '{schedule.kind}' noises tokens again: "
+                f"guidance '{self.guidance.kind}' follows densities down to the data, and {schedule.called} noises tokens again: "
                 "take one that falls"
             )
         return found
@@ -154,7 +154,7 @@ class Sampling(Node):
             schedule = self.schedule_of(spec.name)
             if not forcing and not spec.given and schedule.apart(spec):
                 found[schedule.kind] = (
-                    f"schedule '{schedule.kind}' gives the tokens of stream '{spec.name}' times of their own, which training with "
+                    f"{schedule.called} gives the tokens of stream '{spec.name}' times of their own, which training with "
                     "objective.forcing 0 does not show: expect worse samples, the more the larger its lag is"
                 )
         return found
@@ -172,7 +172,7 @@ class Sampling(Node):
             if solver.stochastic:
                 found.append(f"solver '{solver.kind}' adds noise of its own: take a deterministic one, 'dpm++2m' or 'heun'")
             if schedule.rises and not schedule.reflects:
-                found.append(f"schedule '{schedule.kind}' noises tokens again: take one that falls")
+                found.append(f"{schedule.called} noises tokens again: take one that falls")
         if self.best_of is not None:
             found.append("best_of chooses among samples of other noise: leave it out")
         return list(dict.fromkeys(found))

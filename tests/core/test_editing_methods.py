@@ -432,7 +432,7 @@ def test_noise_is_not_found_by_a_denoiser_that_goes_by_what_it_said(monkeypatch:
 
 def test_noise_is_recorded_along_falling_times_only() -> None:
     generator = RowGenerator(NONE.generator().denoiser, Sampling(schedule=Restart()), noised=False)
-    with pytest.raises(ValueError, match="'noise-space' needs a schedule that falls, of all tokens together: 'restart' does not"):
+    with pytest.raises(ValueError, match="'noise-space' needs a schedule that falls, of all tokens together: schedule 'restart' does not"):
         edited(generator, NoiseSpace(), GRID, list(FIELDS), [0], {})
 
 

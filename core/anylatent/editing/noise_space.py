@@ -78,7 +78,7 @@ class NoiseSpace(Editor, kind="noise-space"):
         for spec in made:
             path, schedule = denoiser.path(spec.name), sampling.schedule_of(spec.name)
             if schedule.rises or schedule.token_times(sampling.steps, path, 1.0, state[spec.name], spec) is not None:
-                raise ValueError(f"editor 'noise-space' needs a schedule that falls, of all tokens together: '{schedule.kind}' does not")
+                raise ValueError(f"editor 'noise-space' needs a schedule that falls, of all tokens together: {schedule.called} does not")
             start = min(self.strength, path.start(denoiser.corruptions[spec.name].prediction))
             times[spec.name] = schedule.times(sampling.steps, path, start).clamp(min=sampling.solver.end(path))
         trails = {spec.name: self._trail(state, spec.name, denoiser.path(spec.name), times[spec.name]) for spec in made}

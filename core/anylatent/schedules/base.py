@@ -20,6 +20,11 @@ class Schedule(Node, family="schedule"):
     """
 
     @property
+    def called(self) -> str:
+        """What it is called in messages."""
+        return f"schedule '{self.kind}'"
+
+    @property
     def rises(self) -> bool:
         """Whether its times may go up again: tokens are then noised anew, and there are more than `n` steps."""
         return False

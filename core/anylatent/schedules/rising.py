@@ -116,6 +116,10 @@ class Reflected(Schedule, kind="reflection"):
     repeats: int
 
     @property
+    def called(self) -> str:
+        return f"guidance '{self.kind}' on {self.of.called}"
+
+    @property
     def rises(self) -> bool:
         return True
 
