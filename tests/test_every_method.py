@@ -34,6 +34,7 @@ from anylatent.corrections.mmps import MMPS
 from anylatent.editing.translate import Translate
 from anylatent.guidance.compose import Compose
 from anylatent.guidance.per_condition import PerCondition
+from anylatent.guidance.reflection import Reflection
 from anylatent.guidance.windows import Windows
 from anylatent.guidance.without_streams import WithoutStreams
 from anylatent.joint.editing import GivenParts
@@ -53,7 +54,7 @@ NEUTRAL = [
 METHODS = [node for nodes in methods().values() for node in nodes]
 COSTING = [each for family in SAMPLING if family not in ("path", "measurement", "energy") for each in methods()[family]]
 """Those that say what they cost: paths cost nothing, a measurement or an energy what the method costs that it is a part of."""
-SAYING = (Compose, Windows, PerCondition, ValueSearch, Pyramid, Translate, MMPS, BestOf, DiffusionClassifier)
+SAYING = (Compose, Windows, Reflection, PerCondition, ValueSearch, Pyramid, Translate, MMPS, BestOf, DiffusionClassifier)
 """Those whose costs are not a number: tried in every run of the tests, the others in the slow ones."""
 SAID = {
     tuple(cell.strip(" `") for cell in line.split("|")[1].split(" `")): [cell.strip() for cell in line.split("|")[2:-1]]

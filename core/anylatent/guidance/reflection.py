@@ -30,7 +30,7 @@ class Reflection(Around, kind="reflection"):
 
     example: ClassVar[Mapping[str, Any]] = {"inner": {"kind": "classifier-free", "scale": 3.0}}
     neutral: ClassVar[Mapping[str, Any] | None] = {"inner": {"kind": "none"}, "repeats": 0}
-    costs: ClassVar[Mapping[str, str]] = {"network_calls": "inner + repeats * (2 + inner + weak)"}
+    costs: ClassVar[Mapping[str, str]] = {"network_calls": "inner + share * repeats * (2 + inner + weak)"}
     systems: ClassVar[tuple[str, ...]] = ("W2SD (2502.00473)", "Z-Sampling (2412.10891)")
 
     inner: Guidance = Field(default=Unguided(), description="The strong prediction, on the way down.")
