@@ -55,17 +55,17 @@ def moved(
         return (yield from (solver.unstep(x, memory, move) if inverted else solver.step(x, memory, move)))
     rising, resting = move.s > move.t, move.s >= move.t
     going = ~resting.flatten(1).all(1)
+    undone = x
+    if rising.any() and reflects:  # first, in one question: rows that go up do so in all streams at once, however often the others ask
+        up = replace(move, t=torch.maximum(move.t, move.s), s=torch.minimum(move.t, move.s))
+        undone, _ = yield from _asking(DDIM().unstep(x, {}, up), rising.flatten(1).any(1))
     own = replace(move, count=lambda kind, name, amounts: move.count(kind, name, amounts * going))
     steps = solver.unstep(x, memory, own) if inverted else solver.step(x, memory, own)
     new, remembered = (yield from _asking(steps, going)) if going.any() else (x, memory)
     new = torch.where(resting, x, new)
     remembered = {name: _held(resting, memory[name], value) for name, value in remembered.items()}
-    if rising.any() and reflects:
-        up = replace(move, t=torch.maximum(move.t, move.s), s=torch.minimum(move.t, move.s))
-        undone, _ = yield from _asking(DDIM().unstep(x, {}, up), rising.flatten(1).any(1))
-        new = torch.where(rising, undone, new)
-    elif rising.any():
-        new = torch.where(rising, move.path.renoise(x, move.t, move.s, move.noise(0, "rising")), new)
+    if rising.any():
+        new = torch.where(rising, undone if reflects else move.path.renoise(x, move.t, move.s, move.noise(0, "rising")), new)
     return new, remembered
 
 

@@ -301,8 +301,12 @@ def test_shown_what_is_predicted_it_is_an_energy_of_that() -> None:
     assert receipts[1][0]["engine"]["gradients"] == receipts[1][0]["classifier"]["gradients"] == 4
 
 
-def test_several_predicted_streams_are_shown_together() -> None:
-    """The gradient by each stream's noised tokens of log p(class | predictions of all), by finite differences; given tokens as given."""
+@pytest.mark.parametrize("noised", [False, True])
+def test_several_predicted_streams_are_shown_together(noised: bool) -> None:
+    """The gradient by each stream's noised tokens of log p(class | predictions of all), by finite differences; given tokens as given.
+
+    `noised`: the denoiser is shown given tokens noised like all others, and predicts them too; the classifier is shown what was given.
+    """
     denoiser, classifier = two_streams(), random_classifier(two_stream_specs())
     state = random_state(two_stream_specs(), [4, 4])
     keep = torch.zeros(2, 4, dtype=torch.bool)
@@ -318,14 +322,18 @@ def test_several_predicted_streams_are_shown_together() -> None:
             return super().slope(here, active)
 
     sampling = Sampling(steps=2, solver=DDIM(), corrections=(Looking(condition="kind", sees="predicted"),))
-    generator = RowGenerator(denoiser, sampling, False, classifiers={"kind": classifier})
+    generator = RowGenerator(denoiser, sampling, noised, classifiers={"kind": classifier})
     generator(state, [{"kind": "up"}] * 2, begin=0.7)
+    given, free = state["field"].values, state.with_kept("field", keep & (not noised))
+    if noised:
+        given = Rectified().corrupt(given, state.noise("field", -1, 0), torch.tensor(0.7))
 
     def told(name: str, way: torch.Tensor) -> torch.Tensor:
         x = {each: found[f"{each} x"] + (way if each == name else 0) for each in ("field", "cloud")}
-        x["field"] = torch.where(keep[..., None], state["field"].values, x["field"])
+        x["field"] = torch.where(keep[..., None], given, x["field"])
         times = {each: found[f"{each} t"][..., 0].expand(2, 4) for each in x}
-        clean = denoiser(state.with_values(x).with_time(times), denoiser.conditions([{}] * 2))
+        clean = denoiser(free.with_values(x).with_time(times), denoiser.conditions([{}] * 2))
+        clean["field"] = torch.where(keep[..., None], state["field"].values, clean["field"])
         return classifier(state.with_values(clean).with_time({each: torch.zeros(2, 4) for each in x}))[:, 1].sum()
 
     for name in ("field", "cloud"):

@@ -9,6 +9,7 @@ import torch
 from anylatent.corrections.base import Correction
 from anylatent.corrections.classifier import ClassifierFunction
 from anylatent.corrections.ddnm import DDNM
+from anylatent.engine import Engine, Request
 from anylatent.generation import RowGenerator
 from anylatent.known import Known
 from anylatent.paths import Rectified
@@ -147,6 +148,12 @@ def test_a_class_may_be_given_without_an_axis() -> None:
         for each in (torch.tensor([0, 2]), torch.tensor([[0], [2]]))
     )
     assert torch.equal(one, other)
+    engine = Engine(made.denoiser)
+    for row, known in enumerate((torch.tensor([0]), torch.tensor([[2]]))):
+        asked = made.denoiser.conditions(ASKED[row : row + 1])
+        engine.add(Request(layout(made, row), asked, made.sampling, known=Known(measured={"tokens": {"class": known}})))
+    joined = torch.cat([done.state["tokens"].values for done in sorted(engine.stream(), key=lambda done: done.row)])
+    torch.testing.assert_close(joined, one, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("other", [{"nonsense": torch.zeros(2)}, {}, {"m1": torch.zeros(2, 1, 2)}], ids=["name", "none", "shape"])

@@ -415,8 +415,9 @@ def test_blurring_is_a_mean_over_valid_neighbours() -> None:
 
 
 def test_windows_are_the_crops_by_hand() -> None:
-    """8 tokens in windows of 4 that overlap by 2: crops whose coordinates begin at 0, averaged by hats."""
-    denoiser = GuidedTransformer()
+    """8 tokens in windows of 4 that overlap by 2: crops whose coordinates begin at 0, averaged by hats; no more is computed."""
+    denoiser, widths = GuidedTransformer(), []
+    watching = denoiser.register_forward_pre_hook(lambda _, given: widths.append(given[0]["tokens"].shape[1]))
     state = denoiser.layout([4])
     x = torch.randn(1, 8, 3, generator=torch.Generator().manual_seed(2))
     guidance = Windows(windows=(Window(axis="i", size=4, overlap=2),))
@@ -424,6 +425,8 @@ def test_windows_are_the_crops_by_hand() -> None:
     engine = Engine(denoiser)
     engine.add(request)
     [done] = engine.stream()
+    watching.remove()
+    assert set(widths) == {4}, "tokens outside of a window are not in the batch"
     noisy = Rectified().corrupt(x, state.noise("tokens", -1, 0), torch.full((1, 1, 1), 0.6))
     total, weights, hat = torch.zeros_like(x), torch.zeros(1, 8, 1), torch.tensor([0.5, 1.5, 1.5, 0.5])[:, None]
     for first in (0, 2, 4):

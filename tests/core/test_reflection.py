@@ -6,12 +6,15 @@ import pytest
 import torch
 from small_generators import CLOUD, FIELD, network
 
-from anylatent.engine import Engine, Request, receipts
+from anylatent.engine import Engine, Finished, Request, receipts
+from anylatent.generation import RowGenerator
 from anylatent.guidance.autoguidance import Autoguidance
 from anylatent.guidance.base import Guidance
 from anylatent.guidance.compose import Compose, Entry
 from anylatent.guidance.none import Unguided
+from anylatent.guidance.perturbed import Perturbed
 from anylatent.guidance.reflection import Reflection
+from anylatent.guidance.rules.projected import Projected
 from anylatent.paths.base import GaussianPath
 from anylatent.paths.cosine import Cosine
 from anylatent.paths.rectified import Rectified
@@ -21,9 +24,11 @@ from anylatent.schedule_search import searched_times
 from anylatent.schedules import ByLength, Pyramid, Resample, Schedule, Uniform
 from anylatent.solvers.ddim import DDIM
 from anylatent.solvers.discrete import AncestralDiscrete
+from anylatent.solvers.heun import Heun
 from anylatent.state import Receipt
 from anylatent.testing.backbones import random_state
 from anylatent.testing.discrete import DiscreteOracle
+from anylatent.testing.guidance import GuidedTransformer
 from anylatent.testing.oracles import MixtureOracle
 from anylatent.types import Tensor
 
@@ -126,3 +131,39 @@ def test_what_it_cannot_do_is_refused_by_name() -> None:
 def test_a_share_is_of_one_step_at_least(share: float, steps: int, calls: int) -> None:
     _, found = shrunk(Rectified(), Reflection(weak=WEAK, share=share), steps)
     assert found["engine"].counts["network_calls"] == 2 * calls
+
+
+@pytest.mark.parametrize("place", ["inner", "weak"])
+def test_each_of_the_two_remembers_its_own(place: str) -> None:
+    """A rule with momentum goes by what it heard at its own earlier questions, of steps in the same direction."""
+    denoiser = GuidedTransformer()
+
+    def made(momentum: float) -> Tensor:
+        guidance = Reflection.model_validate({place: Perturbed(rule=Projected(momentum=momentum))})
+        generator = RowGenerator(denoiser, Sampling(steps=6, solver=DDIM(), guidance=guidance), False)
+        return generator(denoiser.layout([0]), [{}])["tokens"].values
+
+    assert (made(-0.5) - made(0.0)).abs().max() > 1e-4
+
+
+def test_streams_whose_solvers_ask_unlike_often_go_up_together() -> None:
+    """Rows that join one step after the other, so that some go up while others go down: each as it is alone."""
+    guidance = Reflection(
+        inner=Perturbed(rule=Projected(momentum=-0.5)), weak=Perturbed(scale=0.5, rule=Projected(momentum=0.3)), share=1.0
+    )
+    sampling = Sampling(steps=4, solver=DDIM(), guidance=guidance, streams={"field": StreamSampling(solver=Heun())})
+    denoiser = network().denoiser
+    requests = [Request(random_state(denoiser.specs, [size]).select([0]), denoiser.conditions([{}]), sampling) for size in (3, 5, 4)]
+
+    def run(some: list[Request]) -> list[Finished]:
+        engine, done = Engine(denoiser), []
+        for request in some:
+            engine.add(request)
+            done += engine.step()
+        return sorted([*done, *engine.stream()], key=lambda each: each.row)
+
+    for request, joined in zip(requests, run(requests), strict=True):
+        [alone] = run([request])
+        assert joined.receipts == alone.receipts
+        for name, stream in alone.state.streams.items():
+            torch.testing.assert_close(joined.state[name].values[:, : stream.shape[1]], stream.values, atol=1e-5, rtol=0)
